@@ -1,0 +1,303 @@
+"""`primase prepare`: records in, a corpus folder out. One pass over the sources; memory does not grow with the genome."""
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from transformers import PreTrainedTokenizerBase
+
+from primase import dna
+from primase.corpus.split import PARTS, UNUSED, SplitPlan, split_windows
+from primase.corpus.store import SCHEMA_VERSION, WINDOW_DTYPE, Corpus
+from primase.errors import InputError, OutputExistsError
+from primase.formats import is_table, read_pieces, sequence_files
+from primase.recipe import DataSettings, Recipe
+from primase.sequence_encoder import SequenceEncoder
+from primase.tokenizers import base_tokenizer, kmer_tokenizer, load_tokenizer, train_byte_pair_tokenizer
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share done so far, 0 to 1."""
+
+BYTE_PAIR_TRAINING_BASES = 50_000_000
+TOKENIZE_BATCH_BASES = 2_000_000
+
+
+def prepare(
+    sources: Sequence[str | Path],
+    output: str | Path,
+    recipe: Recipe,
+    *,
+    overwrite: bool = False,
+    progress: Progress = lambda what, share: None,
+) -> Corpus:
+    """Write the corpus folder `output` from FASTA files, tables or folders of them.
+
+    Nothing is left at `output` unless all went well. Raises InputError for sequences that cannot be used and
+    OutputExistsError where `output` exists and `overwrite` is not set.
+    """
+    output = Path(output)
+    if output.exists() and not overwrite:
+        raise OutputExistsError(f"{output}: already exists; choose another folder or pass --overwrite")
+    tokenizer = None if recipe.tokenizer.kind == "byte-pair" else _ready_tokenizer(recipe)
+    files = sequence_files(sources)
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        records = _write_bases(files, partial, recipe.data, progress)
+        windows, plan = _cut_and_split(records, partial, recipe)
+        np.save(partial / "windows.npy", windows)
+        corpus = Corpus(partial, {})
+        if tokenizer is None:
+            progress("training the tokenizer", 0.0)
+            tokenizer = _train_byte_pair(corpus, recipe)
+        tokenizer.padding_side = recipe.tokenizer.padding_side
+        tokenizer.save_pretrained(partial / "tokenizer")
+        token_facts = _tokenize(corpus, SequenceEncoder(tokenizer), progress)
+        description = _describe(files, records, windows, plan, recipe, partial) | token_facts
+        (partial / "corpus.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
+        if output.exists():
+            shutil.rmtree(output)
+        partial.rename(output)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return Corpus.open(output)
+
+
+@dataclass
+class _Records:
+    """What one pass over the sources leaves in memory: 16 bytes a record and 16 bytes a run of non-ACGT."""
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    unknown_starts: np.ndarray
+    unknown_ends: np.ndarray
+    base_counts: dict[str, int]
+    bases_sha256: str
+    from_table: bool
+
+
+class _RecordWriter:
+    """Appends finished records to records.parquet in batches."""
+
+    SCHEMA = pa.schema(
+        [("name", pa.string()), ("source", pa.string()), ("start", pa.int64()), ("length", pa.int64())]
+    )
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._rows: list[dict[str, str | int]] = []
+
+    def __enter__(self) -> "_RecordWriter":
+        self._writer = pq.ParquetWriter(self._file, self.SCHEMA)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._writer.close()
+
+    def add(self, name: str, source: str, start: int, length: int) -> None:
+        self._rows.append({"name": name, "source": source, "start": start, "length": length})
+        if len(self._rows) >= 100_000:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self.SCHEMA))
+        self._rows.clear()
+
+
+def _write_bases(files: list[Path], folder: Path, data: DataSettings, progress: Progress) -> _Records:
+    """Stream all records into bases.bin and records.parquet, noting where anything but A, C, G, T lies."""
+    starts, lengths = _Growing(), _Growing()
+    unknown_starts, unknown_ends = _Growing(), _Growing()
+    counts, checksum = np.zeros(256, np.int64), hashlib.sha256()
+    position = record_start = 0
+    expected_bases = max(1, sum(_expected_bases(file) for file in files))
+    with open(folder / "bases.bin", "wb") as out, _RecordWriter(folder / "records.parquet") as records:
+        for piece in read_pieces(files, column=data.column):
+            if piece.start == 0:
+                record_start = position
+            bases = dna.to_acgtn(piece.bases)
+            _note_unknown(bases, position, unknown_starts, unknown_ends)
+            counts += np.bincount(bases, minlength=256)
+            checksum.update(bases)
+            out.write(bases)
+            position += len(bases)
+            if piece.last:
+                length = position - record_start
+                if length < data.window_bases and data.short_records == "error":
+                    raise InputError(
+                        f"{piece.source}: record {piece.record} has {length:,} bases, fewer than a window of "
+                        f"{data.window_bases:,}; set data.window_bases lower, or data.short_records to skip or keep"
+                    )
+                records.add(piece.record, Path(piece.source).name, record_start, length)
+                starts.append(record_start)
+                lengths.append(length)
+            progress("reading sequences", min(position / expected_bases, 0.99))
+    progress("reading sequences", 1.0)
+    letters = {letter: int(counts[ord(letter)] + counts[ord(letter.lower())]) for letter in "ACGTN"}
+    letters["soft_masked"] = int(counts[ord("a") : ord("z") + 1].sum())
+    if not sum(letters[base] for base in "ACGT"):
+        raise InputError(f"{files[0]}: no A, C, G or T in it, only N; is it a masked or an empty assembly?")
+    return _Records(
+        starts.array(), lengths.array(), unknown_starts.array(), unknown_ends.array(), letters,
+        checksum.hexdigest(), all(is_table(file) for file in files),
+    )  # fmt: skip
+
+
+def _expected_bases(file: Path) -> int:
+    """From the file's size, for the progress display alone; gzip packs DNA text about 3.5 times."""
+    return int(file.stat().st_size * (3.5 if file.suffix in (".gz", ".bgz") else 1))
+
+
+class _Growing:
+    """An int64 array that doubles as it grows: a list of Python integers would take 4 times the memory."""
+
+    def __init__(self) -> None:
+        self._values, self._used = np.empty(1024, np.int64), 0
+
+    def append(self, value: int) -> None:
+        self.extend(np.asarray([value]))
+
+    def extend(self, values: np.ndarray) -> None:
+        while self._used + len(values) > len(self._values):
+            self._values = np.concatenate([self._values, np.empty_like(self._values)])
+        self._values[self._used : self._used + len(values)] = values
+        self._used += len(values)
+
+    def array(self) -> np.ndarray:
+        return self._values[: self._used].copy()
+
+
+def _note_unknown(bases: np.ndarray, offset: int, starts: _Growing, ends: _Growing) -> None:
+    """Runs of N in a piece, as half-open intervals of the corpus; touching runs of two pieces may stay apart."""
+    is_unknown = ~dna.is_acgt(bases)
+    if is_unknown.any():
+        edges = np.flatnonzero(np.diff(np.r_[False, is_unknown, False]))
+        starts.extend(edges[::2] + offset)
+        ends.extend(edges[1::2] + offset)
+
+
+def _cut_and_split(records: _Records, folder: Path, recipe: Recipe) -> tuple[np.ndarray, SplitPlan]:
+    """Windows side by side in each record, those with N dropped where asked, and their parts."""
+    window_bases, data = recipe.data.window_bases, recipe.data
+    whole = records.lengths // window_bases
+    rest = records.lengths - whole * window_bases
+    keeps_rest = (rest > 0) & (data.short_records == "keep")
+    windows_of_record = whole + keeps_rest
+    record_of_window = np.repeat(np.arange(len(whole)), windows_of_record)
+    first_of_record = np.cumsum(windows_of_record) - windows_of_record
+    index_in_record = np.arange(len(record_of_window)) - first_of_record[record_of_window]
+    starts = records.starts[record_of_window] + index_in_record * window_bases
+    is_rest = index_in_record == whole[record_of_window]
+    lengths = np.where(is_rest, rest[record_of_window], window_bases)
+    if data.unknown_bases == "drop" and len(records.unknown_starts):
+        first_run = np.searchsorted(records.unknown_ends, starts, side="right")
+        run_start = np.r_[records.unknown_starts, np.iinfo(np.int64).max][first_run]
+        clean = run_start >= starts + lengths
+        starts, lengths, record_of_window = starts[clean], lengths[clean], record_of_window[clean]
+    if not len(starts):
+        raise InputError(
+            f"no window of {window_bases:,} bases is free of N; set data.window_bases lower or data.unknown_bases=keep"
+        )
+
+    def read_record_names() -> list[str]:
+        return pq.read_table(folder / "records.parquet", columns=["name"])["name"].to_pylist()
+
+    plan = split_windows(
+        starts, lengths, record_of_window, read_record_names, recipe.split, seed=recipe.seed, is_table=records.from_table
+    )  # fmt: skip
+    windows = np.empty(len(starts), WINDOW_DTYPE)
+    windows["start"], windows["length"], windows["part"] = starts, lengths, plan.parts
+    return windows, plan
+
+
+def _ready_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
+    settings = recipe.tokenizer
+    if settings.kind == "base":
+        return base_tokenizer()
+    if settings.kind == "kmer":
+        return kmer_tokenizer(settings.k)
+    return load_tokenizer(settings.name)
+
+
+def _train_byte_pair(corpus: Corpus, recipe: Recipe) -> PreTrainedTokenizerBase:
+    """Byte pairs of the training part alone, of at most BYTE_PAIR_TRAINING_BASES of it, spread over the genome."""
+    train = corpus.part("train")
+    every = max(1, -(-corpus.part_bases("train") // BYTE_PAIR_TRAINING_BASES))
+    return train_byte_pair_tokenizer(
+        (window.tobytes() for window in corpus.iterate(train[::every])),
+        vocab_size=recipe.tokenizer.vocabulary_tokens,
+        max_token_bases=recipe.tokenizer.max_token_bases,
+    )
+
+
+def _tokenize(corpus: Corpus, encoder: SequenceEncoder, progress: Progress) -> dict:
+    """Write tokens.bin where the tokenizer is slower than the training; count tokens and unknown tokens."""
+    if encoder.regular_k is not None:
+        return {"regular_bases_per_token": encoder.regular_k, "unknown_tokens": 0}
+    dtype = np.dtype(np.uint16 if len(encoder.bases_per_token) <= 2**16 else np.uint32)
+    windows, unknown = corpus.windows, 0
+    token_starts = np.zeros(len(windows) + 1, np.int64)
+    with open(corpus.folder / "tokens.bin", "wb") as out:
+        for first, last in _batches(windows["length"], TOKENIZE_BATCH_BASES):
+            ids = encoder.encode_many(list(corpus.iterate(np.arange(first, last))))
+            token_starts[first + 1 : last + 1] = [len(window_ids) for window_ids in ids]
+            flat = np.concatenate(ids) if ids else np.empty(0, dtype)
+            unknown += encoder.unknown_count(flat)
+            out.write(flat.astype(dtype))
+            progress("tokenizing", last / len(windows))
+    np.cumsum(token_starts, out=token_starts)
+    np.save(corpus.folder / "token_starts.npy", token_starts)
+    return {"token_dtype": dtype.name, "tokens": int(token_starts[-1]), "unknown_tokens": unknown}
+
+
+def _batches(lengths: np.ndarray, batch_bases: int) -> Iterable[tuple[int, int]]:
+    """Half-open ranges of windows that hold about `batch_bases` each."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    first = 0
+    while first < len(lengths):
+        already = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, already + batch_bases, side="right")))
+        yield first, last
+        first = last
+
+
+def _describe(
+    files: list[Path], records: _Records, windows: np.ndarray, plan: SplitPlan, recipe: Recipe, folder: Path
+) -> dict:
+    windows_per_part = Counter(windows["part"].tolist())
+    bases_per_part = np.bincount(windows["part"], weights=windows["length"], minlength=4)
+    checksum = hashlib.sha256(records.bases_sha256.encode())
+    checksum.update(windows)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "sources": [
+            {"name": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files
+        ],
+        "records": len(records.starts),
+        "from_table": records.from_table,
+        "base_counts": records.base_counts,
+        "recipe_digest": recipe.digest("seed", "data", "split", "tokenizer"),
+        "data": recipe.data.model_dump(mode="json"),
+        "split": recipe.split.model_dump(mode="json")
+        | {"strategy": plan.strategy, "seed": recipe.seed, "heldout_records": list(plan.heldout_records)},
+        "windows": {name: windows_per_part[code] for name, code in PARTS.items()}
+        | {"unused": windows_per_part[UNUSED]},
+        "bases": {name: int(bases_per_part[code]) for name, code in PARTS.items()},
+        "tokenizer_sha256": _sha256(folder / "tokenizer" / "tokenizer.json"),
+        "digest": checksum.hexdigest()[:16],
+    }
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

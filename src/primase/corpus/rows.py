@@ -1,0 +1,120 @@
+"""Training rows: what one position of a batch holds. Windows that fit are rows; longer ones are cut into rows."""
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from primase import dna
+from primase.corpus.store import Corpus
+from primase.recipe import TrainingSettings
+from primase.sequence_encoder import SequenceEncoder
+
+IGNORED_LABEL = -100
+"""transformers leaves targets of this value out of the loss."""
+
+
+class TrainingRows(Dataset):
+    """Map-style rows of one part. Row i of epoch e depends only on the corpus, the settings, the seed, i and e.
+
+    Each item is an int64 tensor [tokens] that begins with the tokenizer's own prefix ([BOS] or [CLS]) and, where it is a
+    whole window, ends with its suffix.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        part: str,
+        encoder: SequenceEncoder,
+        settings: TrainingSettings,
+        row_tokens: int,
+        seed: int,
+    ) -> None:
+        self.corpus, self.encoder, self.settings, self.seed = corpus, encoder, settings, seed
+        self.windows = corpus.part(part)
+        self.row_tokens = row_tokens
+        self.epoch = 0
+        special_tokens = len(encoder.prefix_ids) + len(encoder.suffix_ids)
+        self.capacity_tokens = row_tokens - special_tokens
+        if encoder.regular_k is not None:
+            units = corpus.windows["length"][self.windows].astype(np.int64)
+            self.capacity_units = self.capacity_tokens * encoder.regular_k
+        else:
+            units = np.diff(corpus.token_starts)[self.windows]
+            self.capacity_units = self.capacity_tokens
+        self.rows_of_window = _rows_of_window(units, self.capacity_units, shifted=settings.shift_rows)
+        self.last_row = np.cumsum(self.rows_of_window)
+
+    def __len__(self) -> int:
+        return int(self.last_row[-1]) if len(self.last_row) else 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate's data loader; strands and shifts are drawn anew each epoch."""
+        self.epoch = epoch
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        position = int(np.searchsorted(self.last_row, row, side="right"))
+        row_in_window = row - int(self.last_row[position] - self.rows_of_window[position])
+        window, rows = int(self.windows[position]), int(self.rows_of_window[position])
+        draw = np.random.default_rng((self.seed, self.epoch, window))
+        ids, is_whole = self._cut(window, row_in_window, rows, draw)
+        suffix = self.encoder.suffix_ids if is_whole else []
+        return torch.from_numpy(np.concatenate([self.encoder.prefix_ids, ids, suffix]).astype(np.int64))
+
+    def _cut(
+        self, window: int, row_in_window: int, rows: int, draw: np.random.Generator
+    ) -> tuple[np.ndarray, bool]:
+        """Token ids of one row, and whether it is the whole window."""
+        is_reversed = self.settings.strands == "random" and bool(draw.integers(2))
+        if self.encoder.regular_k is not None:
+            length = int(self.corpus.windows["length"][window])
+            start, stop = self._bounds(length, row_in_window, rows, draw)
+            bases = self.corpus.bases(window, start, stop)
+            ids = self.encoder.encode(dna.reverse_complement(bases) if is_reversed else bases)
+        else:
+            tokens = self.corpus.tokens(window)
+            if is_reversed:
+                tokens = self.encoder.encode(dna.reverse_complement(self.corpus.bases(window)))
+            length = len(tokens)
+            start, stop = self._bounds(length, row_in_window, rows, draw)
+            ids = tokens[start:stop]
+        return ids[: self.capacity_tokens], stop - start == length
+
+    def _bounds(
+        self, units: int, row_in_window: int, rows: int, draw: np.random.Generator
+    ) -> tuple[int, int]:
+        """Where a row lies in its window, in bases or tokens. All rows of a window share one shift an epoch."""
+        shift = 0
+        if self.settings.shift_rows:
+            frames = self.encoder.regular_k or 1
+            slack = max(units - rows * self.capacity_units, min(frames, units) - 1)
+            shift = int(draw.integers(slack + 1))
+        start = shift + row_in_window * self.capacity_units
+        return min(start, units), min(start + self.capacity_units, units)
+
+
+def _rows_of_window(units: np.ndarray, capacity: int, *, shifted: bool) -> np.ndarray:
+    """Rows that each window gives: enough to cover it, or, where they are shifted, with half a row left to shift."""
+    if not shifted:
+        return np.maximum(1, -(-units // capacity))
+    return np.maximum(1, (units - capacity // 2) // capacity)
+
+
+class PaddingCollator:
+    """Rows to a batch: padded to its longest on the tokenizer's side, padding out of the loss and the attention."""
+
+    def __init__(self, pad_token_id: int, padding_side: str) -> None:
+        self.pad_token_id, self.padding_side = pad_token_id, padding_side
+
+    def __call__(self, rows: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `labels` int64 [rows, tokens], and `attention_mask` where any row is padded."""
+        longest = max(len(row) for row in rows)
+        input_ids = torch.full((len(rows), longest), self.pad_token_id)
+        mask = torch.zeros_like(input_ids)
+        for index, row in enumerate(rows):
+            place = slice(longest - len(row), longest) if self.padding_side == "left" else slice(len(row))
+            input_ids[index, place] = row
+            mask[index, place] = 1
+        batch = {"input_ids": input_ids, "labels": input_ids.masked_fill(mask == 0, IGNORED_LABEL)}
+        if not mask.all():
+            batch["attention_mask"] = mask
+        return batch

@@ -1,0 +1,131 @@
+"""The corpus folder as its readers see it: bases, windows and their parts, and tokens where tokenizing is slow.
+
+corpus.json       sources with checksums, split, counts, tokenizer checksum, schema version; written last
+bases.bin         all records one after another, one byte a base: ACGTN, lower case where soft-masked
+records.parquet   name, source, start and length of each record
+windows.npy       start (int64), length (int32), part (uint8) of each window, in genome order
+tokens.bin        token ids of each window, and token_starts.npy where each begins (byte-pair tokenizers only:
+                  the tokens of base and k-mer tokenizers are arithmetic on the bases, faster than reading them)
+tokenizer/        the tokenizer, as transformers saves it
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from primase.corpus.split import PARTS
+from primase.errors import InputError, MissingFileError
+
+SCHEMA_VERSION = 1
+WINDOW_DTYPE = np.dtype([("start", "<i8"), ("length", "<i4"), ("part", "u1")])
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """An open corpus folder. Bases and tokens are read from disk as they are asked for."""
+
+    folder: Path
+    description: dict
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Corpus":
+        """Raises MissingFileError where `folder` holds no complete corpus, InputError where it is newer than this program."""
+        folder = Path(folder)
+        try:
+            description = json.loads((folder / "corpus.json").read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise MissingFileError(
+                f"{folder}: no corpus here (corpus.json is missing); run primase prepare"
+            ) from error
+        except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+            raise InputError(
+                f"{folder / 'corpus.json'}: not readable ({error}); run primase prepare again"
+            ) from error
+        if description.get("schema_version", 0) > SCHEMA_VERSION:
+            raise InputError(
+                f"{folder}: written by a newer Primase (schema {description['schema_version']}, this program reads "
+                f"up to {SCHEMA_VERSION}); update Primase"
+            )
+        return cls(folder, description)
+
+    @cached_property
+    def windows(self) -> np.ndarray:
+        """Structured array [windows] of WINDOW_DTYPE, in genome order."""
+        return np.load(self.folder / "windows.npy", allow_pickle=False)
+
+    def part(self, name: str) -> np.ndarray:
+        """Indices into `windows` of one part: train, validation or heldout."""
+        return np.flatnonzero(self.windows["part"] == PARTS[name])
+
+    def part_bases(self, name: str) -> int:
+        """A, C, G and T (and N, where kept) in the windows of a part."""
+        return int(self.windows["length"][self.windows["part"] == PARTS[name]].sum(dtype=np.int64))
+
+    @cached_property
+    def _bases(self) -> np.ndarray:
+        return np.memmap(self.folder / "bases.bin", np.uint8, mode="r")
+
+    def bases(self, window: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """ASCII bases [bases] of a window, case kept, or of the stretch start:stop within it."""
+        row = self.windows[window]
+        first = int(row["start"])
+        stop = int(row["length"]) if stop is None else stop
+        return np.asarray(self._bases[first + start : first + stop])
+
+    def iterate(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        """The bases of the windows, one after another.
+
+        Reads the file instead of mapping it: pages of a map stay counted as memory of the process.
+        """
+        with open(self.folder / "bases.bin", "rb") as stream:
+            for start, length, _ in self.windows[indices].tolist():
+                stream.seek(start)
+                yield np.frombuffer(stream.read(length), np.uint8)
+
+    @cached_property
+    def _tokens(self) -> np.ndarray:
+        return np.memmap(self.folder / "tokens.bin", np.dtype(self.description["token_dtype"]), mode="r")
+
+    @cached_property
+    def token_starts(self) -> np.ndarray:
+        """int64 [windows + 1]: where each window's tokens begin in tokens.bin."""
+        return np.load(self.folder / "token_starts.npy", allow_pickle=False)
+
+    @property
+    def has_tokens(self) -> bool:
+        return "token_dtype" in self.description
+
+    def tokens(self, window: int) -> np.ndarray:
+        """Token ids [tokens] of a window, without special tokens. Only where `has_tokens`."""
+        first, last = self.token_starts[window : window + 2]
+        return np.asarray(self._tokens[first:last])
+
+    def record_names(self) -> list[str]:
+        return pq.read_table(self.folder / "records.parquet", columns=["name"])["name"].to_pylist()
+
+    def place(self, window: int) -> tuple[str, int]:
+        """Name of the record that a window was cut from, and its 0-based start in it."""
+        starts = pq.read_table(self.folder / "records.parquet", columns=["name", "start"])
+        position = int(self.windows["start"][window])
+        row = int(np.searchsorted(starts["start"].to_numpy(), position, side="right")) - 1
+        return starts["name"][row].as_py(), position - starts["start"][row].as_py()
+
+    @property
+    def digest(self) -> str:
+        """Checksum of the bases, the windows and their parts: the same corpus gives the same digest anywhere."""
+        return self.description["digest"]
+
+
+def draw_windows(corpus: Corpus, part: str, max_bases: int | None, seed: int) -> np.ndarray:
+    """Indices of the windows of a part, or of a fixed draw of about `max_bases` bases of it, in genome order."""
+    indices = corpus.part(part)
+    if max_bases is None:
+        return indices
+    order = np.random.default_rng(seed).permutation(indices)
+    bases = np.cumsum(corpus.windows["length"][order], dtype=np.int64)
+    return np.sort(order[: max(1, int(np.searchsorted(bases, max_bases)) + 1)])

@@ -1,0 +1,1 @@
+"""Architectures: which transformers configuration a recipe means, and what it costs."""

@@ -1,0 +1,168 @@
+"""From a recipe's model settings to a transformers configuration, a fresh model, and what it costs a token."""
+
+import copy
+import difflib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from primase.errors import ModelError, RecipeError
+from primase.models.presets import PRESETS
+from primase.recipe import ModelSettings
+
+
+def silence_transformers() -> None:
+    """Its progress bars and warnings would write between ours; what matters in them is raised or reported here."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def configuration(settings: ModelSettings, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
+    """The transformers configuration that the settings mean, with the tokenizer's vocabulary and special tokens.
+
+    Raises RecipeError for a preset or a setting that does not exist, ModelError for a configuration that cannot be
+    read or whose vocabulary is too small for the tokenizer.
+    """
+    values = _base_values(settings)
+    if settings.preset is not None:
+        values["vocab_size"] = len(tokenizer)
+    values |= {
+        "bos_token_id": _first_id(tokenizer.bos_token_id, tokenizer.cls_token_id),
+        "eos_token_id": _first_id(tokenizer.eos_token_id, tokenizer.sep_token_id),
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    model_type = values.pop("model_type")
+    _refuse_unknown(settings.settings, AutoConfig.for_model(model_type))
+    try:
+        config = AutoConfig.for_model(model_type, **copy.deepcopy(values | settings.settings))
+    except Exception as error:  # transformers validates with several exception types
+        raise RecipeError(f"model.settings: {_one_line(error)}") from error
+    if config.num_attention_heads % (
+        getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    ):
+        raise RecipeError(
+            f"model.settings.num_key_value_heads: {config.num_key_value_heads} does not divide the "
+            f"{config.num_attention_heads} attention heads"
+        )
+    if config.vocab_size < len(tokenizer):
+        raise ModelError(
+            f"the model has {config.vocab_size} token embeddings and the tokenizer {len(tokenizer)} tokens; "
+            f"set model.settings.vocab_size={len(tokenizer)}"
+        )
+    return config
+
+
+def build_model(settings: ModelSettings, config: PreTrainedConfig, seed: int) -> PreTrainedModel:
+    """A model with fresh fp32 weights; the same seed gives the same weights. The caller's random state is kept."""
+    arguments: dict[str, Any] = {"attn_implementation": settings.attention, "dtype": torch.float32}
+    if is_mixture(config):
+        arguments["experts_implementation"] = settings.experts
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return AutoModelForCausalLM.from_config(copy.deepcopy(config), **arguments)
+        except (ValueError, ImportError, RuntimeError) as error:
+            raise ModelError(f"a {config.model_type} model cannot be built: {_one_line(error)}") from error
+
+
+def is_mixture(config: PreTrainedConfig) -> bool:
+    """Whether the model has experts."""
+    return experts(config) > 1
+
+
+def experts(config: PreTrainedConfig) -> int:
+    """Experts a layer; 1 for a dense model."""
+    return getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None) or 1
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Parameters of a model."""
+
+    total: int
+    active: int
+    """Those that multiply a token: without the embedding table, and of the experts only the chosen ones."""
+    experts: int
+
+    @property
+    def training_flops_per_token(self) -> int:
+        """6 floating-point operations a parameter and token: 2 forward, 4 backward (attention scores not counted)."""
+        return 6 * self.active
+
+
+def count_parameters(config: PreTrainedConfig) -> ParameterCount:
+    """Count without allocating any weight."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(copy.deepcopy(config))
+    total = sum(parameter.numel() for parameter in model.parameters())
+    of_experts = sum(p.numel() for name, p in model.named_parameters() if ".experts." in name)
+    chosen = getattr(config, "num_experts_per_tok", None) or 1
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    lookup = 0 if tied else model.get_input_embeddings().weight.numel()
+    idle_experts = of_experts * (experts(config) - chosen) // experts(config) if is_mixture(config) else 0
+    return ParameterCount(total, total - lookup - idle_experts, of_experts)
+
+
+def router_can_learn(config: PreTrainedConfig) -> bool:
+    """Whether a gradient reaches the router of a mixture of experts.
+
+    With one expert a token and the chosen weights renormalised to sum to 1 (always so in Mixtral), the weight is 1
+    whatever the router says; without the balancing loss nothing else depends on it either.
+    """
+    if not is_mixture(config):
+        return True
+    renormalised = config.model_type == "mixtral" or getattr(config, "norm_topk_prob", False)
+    return not (config.num_experts_per_tok == 1 and renormalised and not config.output_router_logits)
+
+
+def untrained_bits_per_base(vocabulary_tokens: int, bases_per_token: float) -> float:
+    """What a model with fresh weights costs: about log2 of the vocabulary a token."""
+    return math.log2(vocabulary_tokens) / bases_per_token
+
+
+def _base_values(settings: ModelSettings) -> dict[str, Any]:
+    if settings.preset is not None:
+        if settings.preset not in PRESETS:
+            raise RecipeError(
+                f"model.preset {settings.preset!r} does not exist; there are {', '.join(PRESETS)}"
+            )
+        return dict(PRESETS[settings.preset])
+    try:
+        config = AutoConfig.from_pretrained(settings.config, local_files_only=Path(settings.config).exists())
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{settings.config}: no transformers configuration can be read from it ({_one_line(error)})"
+        ) from error
+    values = config.to_dict()
+    for stale in ("transformers_version", "architectures", "_name_or_path", "dtype", "torch_dtype"):
+        values.pop(stale, None)
+    return values
+
+
+def _refuse_unknown(settings: dict[str, Any], known: PreTrainedConfig) -> None:
+    for key in settings:
+        if not hasattr(known, key) and key != "rope_theta":
+            close = difflib.get_close_matches(key, known.to_dict(), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise RecipeError(
+                f"model.settings.{key}: a {known.model_type} configuration has no such value{hint}"
+            )
+
+
+def _first_id(*candidates: int | None) -> int | None:
+    return next((candidate for candidate in candidates if candidate is not None), None)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,96 @@
+"""The run folder as its readers see it: where the recipe, the corpus, the checkpoints and the final model lie.
+
+recipe.toml        the resolved recipe; the run can be repeated from it
+environment.json   versions, hardware, command, data checksums
+corpus/            the prepared corpus, or corpus.reference.json where it was prepared elsewhere
+metrics.jsonl      one line a logging event
+checkpoints/       step-NNNNNN folders
+final/             weights, configuration, tokenizer: loads with plain AutoModelForCausalLM and AutoTokenizer
+evaluation.json    the held-out measurement beside its rivals
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from primase.corpus.store import Corpus
+from primase.errors import InputError, MissingFileError, OutputExistsError
+from primase.recipe import Recipe
+
+CORPUS_REFERENCE = "corpus.reference.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and readers of one run."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "RunFolder":
+        """Raises MissingFileError where `folder` is no run."""
+        run = cls(Path(folder))
+        if not run.recipe_file.is_file():
+            raise MissingFileError(
+                f"{folder}: no run here (recipe.toml is missing); give a folder that primase pretrain wrote"
+            )
+        return run
+
+    @classmethod
+    def create(cls, folder: str | Path, *, overwrite: bool) -> "RunFolder":
+        """An empty run folder. Raises OutputExistsError where something is there already and is not to be overwritten."""
+        run = cls(Path(folder))
+        if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
+            if not run.recipe_file.is_file():
+                raise OutputExistsError(
+                    f"{folder}: exists and is no run of Primase; choose another output folder"
+                )
+            if not overwrite:
+                raise OutputExistsError(
+                    f"{folder}: already holds a run; pass --resume to go on with it, --overwrite to replace it, "
+                    "or choose another output folder"
+                )
+            shutil.rmtree(run.folder)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        return run
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.folder / "recipe.toml"
+
+    @property
+    def final(self) -> Path:
+        return self.folder / "final"
+
+    @property
+    def evaluation_file(self) -> Path:
+        return self.folder / "evaluation.json"
+
+    def recipe(self) -> Recipe:
+        return Recipe.load(self.recipe_file)
+
+    def corpus(self) -> Corpus:
+        """The corpus of this run, here or where it was prepared. Raises InputError where it has changed since."""
+        reference_file = self.folder / CORPUS_REFERENCE
+        if not reference_file.is_file():
+            return Corpus.open(self.folder / "corpus")
+        reference = json.loads(reference_file.read_text("utf-8"))
+        corpus = Corpus.open(self.folder / reference["folder"])
+        if corpus.digest != reference["digest"]:
+            raise InputError(
+                f"{corpus.folder}: the corpus has changed since this run (digest {corpus.digest}, "
+                f"not {reference['digest']}); restore it or pretrain again"
+            )
+        return corpus
+
+    def refer_to(self, corpus: Corpus) -> None:
+        """Note a corpus that lies outside this folder, by its relative path, so that both can be moved together."""
+        relative = os.path.relpath(corpus.folder, self.folder)
+        reference = {"folder": relative, "digest": corpus.digest}
+        (self.folder / CORPUS_REFERENCE).write_text(json.dumps(reference, indent=2) + "\n", "utf-8")
+
+
+def is_corpus(path: str | Path) -> bool:
+    return (Path(path) / "corpus.json").is_file()

@@ -1,0 +1,206 @@
+"""The one forward pass: nats of every token, and hidden states, of sequences of any length.
+
+Rows are sorted by length, padded on the tokenizer's side, and put back in order; what shares a batch with a row does
+not change its result beyond rounding. Arithmetic is fp32 whatever the model was trained in.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from primase.errors import MissingFileError, ModelError
+from primase.models.build import silence_transformers
+from primase.sequence_encoder import SequenceEncoder
+from primase.tokenizers import load_tokenizer
+
+LOGITS_OF_A_BATCH = 2**25
+"""Largest number of logits held at once: 128 MiB in fp32."""
+
+WINDOWS_OF_A_GROUP = 512
+"""Windows that are sorted by length together."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with what it needs to read DNA."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    encoder: SequenceEncoder
+    context_tokens: int
+    """Longest row that the model was made for, special tokens included."""
+
+
+@dataclass
+class WindowScore:
+    """The price of one window, token by token."""
+
+    ids: np.ndarray
+    """int64 [tokens]: every scored token, the tokenizer's end token included, its start token not."""
+    nats: np.ndarray = field(repr=False)
+    """float64 [tokens]: -ln of the probability of each token given those before it."""
+
+
+def load_model(name_or_folder: str | Path, *, causal: bool = True) -> LoadedModel:
+    """A run, a model folder, or a Hub name, ready to score. `causal=False` loads the body without the output layer.
+
+    Raises MissingFileError for a run without a final model, ModelError where the model or its tokenizer cannot be used.
+    """
+    place = str(name_or_folder)
+    if (Path(place) / "recipe.toml").is_file():
+        if not (Path(place) / "final").is_dir():
+            raise MissingFileError(
+                f"{place}: the run has no final model yet; go on with primase pretrain --resume {place}"
+            )
+        place = str(Path(place) / "final")
+    silence_transformers()
+    tokenizer = load_tokenizer(place)
+    model_class = AutoModelForCausalLM if causal else AutoModel
+    try:
+        model, loading = model_class.from_pretrained(
+            place,
+            dtype=torch.float32,
+            output_loading_info=True,
+            use_safetensors=True,
+            local_files_only=Path(place).exists(),
+        )
+    except Exception as error:  # transformers, safetensors and the Hub raise a dozen types here
+        raise ModelError(f"{place}: no usable model ({' '.join(str(error).split())[:200]})") from error
+    if causal and loading["missing_keys"]:
+        raise ModelError(
+            f"{place}: not a complete causal language model (without {sorted(loading['missing_keys'])[0]}); "
+            "it can only be embedded with hidden states"
+        )
+    return LoadedModel(model.eval(), tokenizer, SequenceEncoder(tokenizer), context_tokens(model, tokenizer))
+
+
+def context_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The smaller of the model's positions and the tokenizer's stated maximum."""
+    return min(getattr(model.config, "max_position_embeddings", 1024), tokenizer.model_max_length)
+
+
+def score_windows(
+    loaded: LoadedModel, windows: Iterable[np.ndarray], *, stride_fraction: float = 0.5
+) -> Iterator[WindowScore]:
+    """Nats of every token of every window (uint8 ASCII arrays [bases]), in order.
+
+    A window longer than the context is scored with a sliding context that advances by `stride_fraction` of it: every
+    token is predicted once, and all but the first row's tokens see at least (1 - stride_fraction) of the context.
+    Where a tokenizer has no start token, the first token costs ln(vocabulary): nothing predicts it.
+    """
+    iterator = iter(windows)
+    while group := list(islice(iterator, WINDOWS_OF_A_GROUP)):
+        scores, rows = [], []
+        for ids in loaded.encoder.encode_many(group):
+            scores.append(_unscored(loaded, ids))
+            rows.extend(_rows(loaded, scores[-1], len(ids), stride_fraction))
+        for batch in _batches(rows, loaded.model.config.vocab_size):
+            _score_batch(loaded, batch)
+        yield from scores
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of a forward pass and where its result goes."""
+
+    ids: np.ndarray
+    scored_from: int
+    """First position of `ids` that is scored here."""
+    score: WindowScore
+    slot: int
+    """Place in `score.nats` of the first scored token."""
+
+
+def _unscored(loaded: LoadedModel, ids: np.ndarray) -> WindowScore:
+    all_ids = np.concatenate([ids, loaded.encoder.suffix_ids]).astype(np.int64)
+    return WindowScore(all_ids, np.full(len(all_ids), np.log(loaded.model.config.vocab_size)))
+
+
+def _rows(loaded: LoadedModel, score: WindowScore, tokens: int, stride_fraction: float) -> Iterator[_Row]:
+    prefix = np.asarray(loaded.encoder.prefix_ids, np.int64)
+    capacity = loaded.context_tokens - len(prefix) - len(loaded.encoder.suffix_ids)
+    if tokens <= capacity:
+        yield _Row(np.concatenate([prefix, score.ids]), max(len(prefix), 1), score, 0 if len(prefix) else 1)
+        return
+    stride = max(1, int(capacity * stride_fraction))
+    begin, end = 0, capacity
+    while True:
+        first = max(end - capacity, 0)
+        row = np.concatenate([prefix, score.ids[first:end]])
+        slot = begin if len(prefix) or begin else 1
+        yield _Row(row, len(prefix) + slot - first, score, slot)
+        if end == len(score.ids):
+            return
+        begin, end = end, min(end + stride, len(score.ids))
+
+
+def _batches(rows: list[_Row], vocabulary: int) -> Iterator[list[_Row]]:
+    """Rows of like length together, as many as LOGITS_OF_A_BATCH allows."""
+    rows = sorted(rows, key=lambda row: len(row.ids), reverse=True)
+    while rows:
+        count = max(1, LOGITS_OF_A_BATCH // (len(rows[0].ids) * vocabulary))
+        yield rows[:count]
+        rows = rows[count:]
+
+
+def padded(loaded: LoadedModel, rows: list[np.ndarray]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Model inputs for token rows, and int64 [rows]: where each row begins in them."""
+    longest = max(map(len, rows))
+    on_left = loaded.tokenizer.padding_side == "left"
+    starts = torch.tensor([longest - len(row) if on_left else 0 for row in rows])
+    pad = loaded.tokenizer.pad_token_id if loaded.tokenizer.pad_token_id is not None else 0
+    input_ids = torch.full((len(rows), longest), pad)
+    mask = torch.zeros_like(input_ids)
+    for index, (row, start) in enumerate(zip(rows, starts.tolist(), strict=True)):
+        input_ids[index, start : start + len(row)] = torch.from_numpy(row)
+        mask[index, start : start + len(row)] = 1
+    inputs = {"input_ids": input_ids}
+    if not mask.all():
+        inputs["attention_mask"] = mask
+        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)
+    device = loaded.model.device
+    return {name: tensor.to(device) for name, tensor in inputs.items()}, starts
+
+
+@torch.inference_mode()
+def _score_batch(loaded: LoadedModel, batch: list[_Row]) -> None:
+    inputs, starts = padded(loaded, [row.ids for row in batch])
+    logits = _forward(loaded.model, inputs).logits.float()
+    targets = inputs["input_ids"][:, 1:]
+    nats = (
+        nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), targets, reduction="none").cpu().numpy()
+    )
+    for row, row_nats, start in zip(batch, nats, starts.tolist(), strict=True):
+        scored = row_nats[start + row.scored_from - 1 : start + len(row.ids) - 1]
+        row.score.nats[row.slot : row.slot + len(scored)] = scored
+
+
+@torch.inference_mode()
+def layer_outputs(loaded: LoadedModel, rows: list[np.ndarray], layer: int | str) -> Iterator[np.ndarray]:
+    """float32 [tokens, width] of each token row: hidden states after `layer` (0 the embedding, -1 the last), or `logits`."""
+    inputs, starts = padded(loaded, rows)
+    outputs = _forward(loaded.model, inputs, output_hidden_states=layer not in ("logits", -1))
+    if layer == "logits":
+        values = outputs.logits
+    elif layer == -1:
+        values = outputs.last_hidden_state
+    else:
+        values = outputs.hidden_states[layer]
+    for row, row_values, start in zip(rows, values.float().cpu().numpy(), starts.tolist(), strict=True):
+        yield row_values[start : start + len(row)]
+
+
+def _forward(model: PreTrainedModel, inputs: dict[str, torch.Tensor], **options: bool):
+    """The caller's model is put back as found: training mode stays training mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        return model(**inputs, use_cache=False, **options)
+    finally:
+        model.train(was_training)

@@ -1,0 +1,1 @@
+"""The training: transformers.Trainer behind one seam, with its traps closed."""

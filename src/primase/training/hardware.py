@@ -1,0 +1,85 @@
+"""What this machine can do: device, number formats, threads, and the speed of a matrix product."""
+
+import os
+import platform
+import time
+
+import torch
+
+
+def best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 products run in hardware (a T4 emulates them, slowly; so does a CPU without AVX-512 BF16 or AMX)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        # Two instruction sets bring bf16 to x86; elsewhere torch has no question to ask, and fp32 is right anyway.
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """bf16, fp16 or fp32 for `auto`; any other choice as it is."""
+    if precision != "auto":
+        return precision
+    return "bf16" if has_bf16(device) else "fp32"
+
+
+def share_cores() -> None:
+    """Divide the cores among the processes that a launcher started on this machine; more threads than cores are slow."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if processes > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+
+
+def matrix_product_flops(
+    device: torch.device, precision: str, size: int = 2048, seconds: float = 0.5
+) -> float:
+    """Measured floating-point operations a second of a square matrix product, the peak that `mfu` refers to."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < seconds or best == float("inf"):
+        start = time.perf_counter()
+        left @ right
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def describe() -> dict[str, str | int]:
+    """Hardware facts for environment.json."""
+    device = best_device()
+    facts: dict[str, str | int] = {
+        "device": device.type,
+        "processor": _processor_name(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "bf16_in_hardware": int(has_bf16(device)),
+    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        facts |= {
+            "gpu": properties.name,
+            "gpu_memory_bytes": properties.total_memory,
+            "gpus": torch.cuda.device_count(),
+        }
+    return facts
+
+
+def _processor_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
