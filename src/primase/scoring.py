@@ -183,15 +183,13 @@ def _score_batch(loaded: LoadedModel, batch: list[_Row]) -> None:
 
 @torch.inference_mode()
 def layer_outputs(loaded: LoadedModel, rows: list[np.ndarray], layer: int | str) -> Iterator[np.ndarray]:
-    """float32 [tokens, width] of each token row: hidden states after `layer` (0 the embedding, -1 the last), or `logits`."""
+    """float32 [tokens, width] of each token row: hidden states after `layer` (0 the embedding, -1 the last) or `logits`."""
     inputs, starts = padded(loaded, rows)
-    outputs = _forward(loaded.model, inputs, output_hidden_states=layer not in ("logits", -1))
     if layer == "logits":
-        values = outputs.logits
-    elif layer == -1:
-        values = outputs.last_hidden_state
+        values = _forward(loaded.model, inputs).logits
     else:
-        values = outputs.hidden_states[layer]
+        body = _forward(loaded.model.base_model, inputs, output_hidden_states=layer != -1)
+        values = body.last_hidden_state if layer == -1 else body.hidden_states[layer]
     for row, row_values, start in zip(rows, values.float().cpu().numpy(), starts.tolist(), strict=True):
         yield row_values[start : start + len(row)]
 

@@ -85,9 +85,9 @@ class SequenceEncoder:
             )
         return b"".join([self._spelled[i] for i in ids.tolist()])
 
-    def unknown_count(self, ids: np.ndarray) -> int:
+    def unknown_count(self, ids: np.ndarray | Sequence[int]) -> int:
         """How many of the ids are the unknown token."""
-        return 0 if self.unknown_id is None else int(np.count_nonzero(ids == self.unknown_id))
+        return 0 if self.unknown_id is None else int(np.count_nonzero(np.asarray(ids) == self.unknown_id))
 
 
 def _regular_k(backend: Tokenizer) -> int | None:

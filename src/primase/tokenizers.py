@@ -44,8 +44,8 @@ def base_tokenizer() -> "PreTrainedTokenizerFast":
     """One token a base.
 
     Ids: [UNK] 0, [BOS] 1, [EOS] 2, [PAD] 3, A 4, C 5, G 6, T 7, N 8. Encoding puts [BOS] in front and
-    nothing at the end, for a window cut from a genome has no natural end. Lower case is folded, U is read as T and the
-    ambiguity codes of IUPAC as N; any other letter is [UNK].
+    nothing at the end, for a window cut from a genome has no natural end. Lower case is folded, U is read as T
+    and the ambiguity codes of IUPAC as N; any other letter is [UNK].
     """
     return _as_transformers(fixed_length_backend(1))
 
@@ -69,7 +69,7 @@ def train_byte_pair_tokenizer(
     *,
     vocab_size: int = 4096,
     max_token_bases: int = 16,
-    max_training_bases: int = 16_000_000,
+    max_training_bases: int = 8_000_000,
     seed: int = 0,
 ) -> "PreTrainedTokenizerFast":
     """A byte-pair vocabulary learnt from the sequences (Sennrich et al. 2016, doi:10.18653/v1/P16-1162).
@@ -206,7 +206,7 @@ def _blocks(sequences: Iterable[str | bytes]) -> Iterator[str]:
 
 
 def _sample(blocks: Iterable[str], count: int, generator: random.Random) -> list[str]:
-    """At most `count` of the blocks, each with the same chance, in one pass (Vitter 1985, algorithm R)."""
+    """At most `count` of the blocks, each with the same chance, in one pass (algorithm R in Vitter 1985)."""
     kept: list[str] = []
     for seen, block in enumerate(blocks):
         if seen < count:

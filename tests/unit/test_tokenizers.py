@@ -18,7 +18,13 @@ from hypothesis import strategies as st
 
 from primase.errors import InputError, ModelError
 from primase.sequence_encoder import SequenceEncoder
-from primase.tokenizers import base_tokenizer, kmer_tokenizer, load_tokenizer, train_byte_pair_tokenizer
+from primase.tokenizers import (
+    _blocks,
+    base_tokenizer,
+    kmer_tokenizer,
+    load_tokenizer,
+    train_byte_pair_tokenizer,
+)
 
 IUPAC_TO_N = "NRYSWKMBDHV"
 
@@ -269,6 +275,19 @@ def test_byte_pair_training_samples_evenly_where_there_is_too_much():
     assert vocabularies[0] == vocabularies[1] != vocabularies[2]
     pairs = {first + second for first in "ACGT" for second in "ACGT"}
     assert len(pairs & set(vocabularies[0])) > 10
+
+
+@pytest.mark.parametrize("lengths", [[], [0, 7], [10_000, 5], [3, 25_000, 9_996, 1], [4_000] * 9])
+def test_byte_pair_training_reads_every_base_once(lengths):
+    records = [random_bases(length, seed) for seed, length in enumerate(lengths)]
+    blocks = list(_blocks([record.encode() for record in records]))
+    assert all(len(block) == 10_000 for block in blocks[:-1])
+    # An N keeps records apart, and so does the end of a block.
+    assert "".join(blocks).replace("N", "") == "".join(records)
+    assert "".join(blocks).count("N") <= max(0, len(records) - 1)
+    assert not any(
+        a[-9:] + b[:9] in block for a, b in itertools.pairwise(records) if b for block in blocks if a
+    )
 
 
 def test_byte_pair_mistakes_are_named():

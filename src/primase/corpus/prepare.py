@@ -25,7 +25,6 @@ from primase.tokenizers import base_tokenizer, kmer_tokenizer, load_tokenizer, t
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share done so far, 0 to 1."""
 
-BYTE_PAIR_TRAINING_BASES = 50_000_000
 TOKENIZE_BATCH_BASES = 2_000_000
 
 
@@ -230,11 +229,9 @@ def _ready_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
 
 
 def _train_byte_pair(corpus: Corpus, recipe: Recipe) -> PreTrainedTokenizerBase:
-    """Byte pairs of the training part alone, of at most BYTE_PAIR_TRAINING_BASES of it, spread over the genome."""
-    train = corpus.part("train")
-    every = max(1, -(-corpus.part_bases("train") // BYTE_PAIR_TRAINING_BASES))
+    """Byte pairs of the training part alone: a token must not know the held-out bases."""
     return train_byte_pair_tokenizer(
-        (window.tobytes() for window in corpus.iterate(train[::every])),
+        (window.tobytes() for window in corpus.iterate(corpus.part("train"))),
         vocab_size=recipe.tokenizer.vocabulary_tokens,
         max_token_bases=recipe.tokenizer.max_token_bases,
     )
@@ -243,6 +240,7 @@ def _train_byte_pair(corpus: Corpus, recipe: Recipe) -> PreTrainedTokenizerBase:
 def _tokenize(corpus: Corpus, encoder: SequenceEncoder, progress: Progress) -> dict:
     """Write tokens.bin where the tokenizer is slower than the training; count tokens and unknown tokens."""
     if encoder.regular_k is not None:
+        # Our own tokenizers spell A, C, G, T and N, and bases.bin holds nothing else.
         return {"regular_bases_per_token": encoder.regular_k, "unknown_tokens": 0}
     dtype = np.dtype(np.uint16 if len(encoder.bases_per_token) <= 2**16 else np.uint32)
     windows, unknown = corpus.windows, 0

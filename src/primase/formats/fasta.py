@@ -84,13 +84,14 @@ def read_fasta(stream: BinaryIO, source: str, names: RecordNames, piece_bases: i
             pending = np.empty(0, np.uint8)
             names.add(name, line)
             continue
+        if name is None and content.strip():
+            line += content[: -len(content.lstrip())].count(b"\n")
+            raise InputError(
+                f"{source}: line {line}: text before the first header; FASTA begins with a line >name"
+            )
         bases = _bases(content, line, source)
         if not len(bases):
             continue
-        if name is None:
-            raise InputError(
-                f"{source}: line {line}: sequence before the first header; FASTA begins with a line >name"
-            )
         pending = np.concatenate([pending, bases]) if len(pending) else bases
         # A full piece waits until a further base is there: only then it is known not to be the last.
         while len(pending) > piece_bases:

@@ -32,7 +32,14 @@ _GZIP_SUFFIXES = (".gz", ".bgz", ".bgzf")
 _FORMATS = "FASTA (.fa .fasta .fna .ffn .fas), CSV, TSV and Parquet, also with .gz"
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_OTHER_COMPRESSIONS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
+_UNREADABLE_STARTS = {
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"PK\x03\x04": "a zip archive",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BUFFER_BYTES = 1 << 16
 
@@ -154,11 +161,9 @@ def _open(file: Path) -> io.BufferedReader:
     stream = io.BufferedReader(_UserFile(file), _BUFFER_BYTES)
     try:
         start = stream.peek(len(_BYTE_ORDER_MARK))
-        for magic, compression in _OTHER_COMPRESSIONS.items():
+        for magic, kind in _UNREADABLE_STARTS.items():
             if start.startswith(magic):
-                raise InputError(
-                    f"{file}: compressed with {compression}; decompress it, or compress it with gzip"
-                )
+                raise InputError(f"{file}: {kind}; convert it to plain UTF-8 text, or to gzip of it")
         if start.startswith(_BYTE_ORDER_MARK):
             stream.read(len(_BYTE_ORDER_MARK))
     except BaseException:

@@ -5,6 +5,7 @@ pyarrow does the reading, in batches; its errors end here. Rows are counted from
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -21,12 +22,15 @@ from primase.formats.fasta import Piece, wrong_letter
 SEQUENCE_COLUMNS = ("text", "sequence")
 NAME_COLUMNS = ("name", "id")
 CSV_BLOCK_BYTES = 1 << 22
-PARQUET_BATCH_BYTES = 1 << 23
+PARQUET_BATCH_BYTES = 1 << 22
 PARQUET_BUFFER_BYTES = 1 << 20
 MAX_BATCH_ROWS = 1 << 16
 
 _MISSING_VALUES = frozenset((b"na", b"nan"))
 """What R and pandas write for a missing value; each would pass for a sequence, N, A and N again."""
+
+# pyarrow can hand over malformed rows in a callback, but leaves out those that are not UTF-8.
+_MALFORMED_ROW = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 
 
 def read_csv(
@@ -39,12 +43,8 @@ def read_csv(
     """
     header = _header(stream, source, delimiter)
     columns = _choose_columns(header, column, source)
-    text, malformed = _QuoteCountingStream(stream), []
+    text = _QuoteCountingStream(stream)
     types = {columns.sequence: pa.large_binary()} | ({columns.name: pa.string()} if columns.name else {})
-
-    def refuse(row: pyarrow.csv.InvalidRow) -> str:
-        malformed.append(row)
-        return "error"
 
     def batches() -> Iterable[pa.RecordBatch]:
         if not stream.peek(1):
@@ -53,13 +53,11 @@ def read_csv(
             text,
             # One thread, because only then malformed rows are numbered.
             pyarrow.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES, column_names=header),
-            pyarrow.csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=refuse
-            ),
+            pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             pyarrow.csv.ConvertOptions(column_types=types, include_columns=list(types)),
         )
 
-    yield from _pieces(batches, lambda error: _explain_csv(error, malformed), source, columns, piece_bases)
+    yield from _pieces(batches, _explain_csv, source, columns, piece_bases)
     if text.quotes % 2:
         raise InputError(
             f"{source}: a double quote is never closed, which hides the rows behind it; close or remove it"
@@ -216,11 +214,12 @@ def _is_text(type_: pa.DataType) -> bool:
     )
 
 
-def _explain_csv(error: Exception, malformed: list[pyarrow.csv.InvalidRow]) -> str:
+def _explain_csv(error: Exception) -> str:
+    malformed = _MALFORMED_ROW.search(str(error))
     if malformed:
-        row = malformed[0]
+        row, expected, found = malformed.groups()
         return (
-            f"row {row.number}: {row.actual_columns} values where the header has {row.expected_columns}; "
+            f"row {row}: {found} values where the header has {expected}; "
             "correct the row, or put quotes round values that hold the delimiter"
         )
     if "straddl" in str(error):

@@ -9,7 +9,7 @@ from primase.simulate.design import Gene, GenomeDesign, RepeatFamily
 from primase.simulate.draw import SimulatedRecord, simulate, write_fasta
 from primase.simulate.forward import entropy_bits_per_base, log2_likelihood, surprisal_bits, window_bits
 from primase.simulate.model import GenomeModel
-from primase.simulate.simulation import Simulation, read_simulation
+from primase.simulate.simulation import Simulation, read_simulation, simulate_to_file, simulation_file
 
 __all__ = [
     "Gene",
@@ -24,6 +24,8 @@ __all__ = [
     "log2_likelihood",
     "read_simulation",
     "simulate",
+    "simulate_to_file",
+    "simulation_file",
     "surprisal_bits",
     "window_bits",
     "write_fasta",

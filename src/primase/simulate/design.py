@@ -5,6 +5,7 @@ strand is the reverse complement of the same element on the plus strand.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -12,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from primase import dna
 from primase.simulate.model import TOLERANCE, GenomeModel
 
-Words = dict[str, float]
-"""Words of one length over A, C, G, T with their probabilities; a word that is missing has none."""
+Words = dict[Annotated[str, Field(pattern="^[ACGT]+$")], float]
+"""Words of one length with their probabilities; a word that is missing has none."""
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Gene(Part):
@@ -60,17 +61,20 @@ class GenomeDesign(Part):
 
     @model_validator(mode="after")
     def _distributions(self) -> "GenomeDesign":
-        distributions = {"background": list(self.background.values())}
+        words = {"background": self.background}
+        for number, gene in enumerate(self.genes, start=1):
+            for name in ("start_codons", "codons", "stop_codons"):
+                words[f"gene {number} {name}"] = getattr(gene, name)
+        for name, probabilities in words.items():
+            lengths = {len(word) for word in probabilities}
+            if len(lengths) > 1 or ("codons" in name and lengths != {3}):
+                raise ValueError(f"{name}: give words of one length, which is 3 for codons")
+        distributions = {name: list(probabilities.values()) for name, probabilities in words.items()}
         distributions["shares"] = [element.share for element in (*self.genes, *self.repeats)]
         for number, gene in enumerate(self.genes, start=1):
             distributions |= {
                 f"gene {number} motif {i}": list(row) for i, row in enumerate(gene.motif, start=1)
             }
-            for name in ("start_codons", "codons", "stop_codons"):
-                words = getattr(gene, name)
-                distributions[f"gene {number} {name}"] = list(words.values())
-                if any(len(word) != 3 for word in words):
-                    raise ValueError(f"gene {number} {name}: give codons of 3 bases")
         for name, values in distributions.items():
             if min(values, default=0.0) < 0 or abs(sum(values) - 1) > TOLERANCE:
                 raise ValueError(f"{name}: the probabilities must sum to 1")

@@ -12,6 +12,7 @@ from primase.errors import InputError
 
 MAX_CONTEXT_STEPS = 10_000
 TOLERANCE = 1e-9
+RELATIVE_CHANGE = 1e-15  # a few units in the last place of a float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,8 @@ class GenomeModel:
     emissions: float64 [states, 4**order contexts, 4 bases], the last axis sums to 1.
     soft_masked: bool [states], whether the bases of a state are written in lower case.
 
-    Raises InputError where shapes disagree or where probabilities do not sum to 1.
+    Raises InputError where shapes disagree or probabilities do not sum to 1; `stationary`, and all that needs it,
+    where there is no single stationary distribution.
     """
 
     order: int
@@ -47,7 +49,7 @@ class GenomeModel:
                 raise InputError(f"genome model: {name} has shape {getattr(self, name).shape}; give {shape}")
         for name in ("transitions", "emissions"):
             rows = getattr(self, name)
-            if (rows < 0).any() or np.abs(rows.sum(axis=-1) - 1).max() > TOLERANCE:
+            if (rows < 0).any() or not np.allclose(rows.sum(axis=-1), 1, rtol=0, atol=TOLERANCE):
                 raise InputError(f"genome model: a row of {name} is no distribution; let it sum to 1")
 
     @property
@@ -63,8 +65,11 @@ class GenomeModel:
         """Share of the bases that each state emits in a long genome, float64 [states]."""
         balance = self.transitions.T - np.eye(self.states)
         balance[-1] = 1.0  # one equation follows from the others; in its place: the shares sum to 1
-        share = np.linalg.solve(balance, np.eye(self.states)[-1])
-        return np.maximum(share, 0) / np.maximum(share, 0).sum()
+        try:
+            share = np.linalg.solve(balance, np.eye(self.states)[-1]).clip(min=0)
+        except np.linalg.LinAlgError as error:
+            raise InputError("genome model: a state cannot be reached from the others; join them") from error
+        return share / share.sum()
 
     @cached_property
     def stationary(self) -> np.ndarray:
@@ -80,11 +85,9 @@ class GenomeModel:
             moved = self.advance(words.sum(axis=1).T).T
             moved /= moved.sum()
             change, joint = np.abs(moved - joint).max(), moved
-            if change < 1e-17:
+            if change <= RELATIVE_CHANGE * joint.max():
                 return joint
-        raise InputError(
-            "genome model: its contexts never settle (it is periodic); give every state a way to wait"
-        )
+        raise InputError("genome model: its contexts never settle, since its text is periodic")
 
     def advance(self, mass: np.ndarray) -> np.ndarray:
         """`mass @ transitions` for mass [..., states], at the cost of the chains' length instead of its square.

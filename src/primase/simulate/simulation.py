@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from primase.errors import InputError, MissingFileError
 from primase.simulate import forward
+from primase.simulate.demo import demo_genome_design
 from primase.simulate.design import GenomeDesign
-from primase.simulate.draw import SimulatedRecord, simulate
+from primase.simulate.draw import SimulatedRecord, simulate, write_fasta
 from primase.simulate.model import GenomeModel
 
 
@@ -42,6 +43,26 @@ class Simulation(BaseModel):
         Path(path).write_text(self.model_dump_json(indent=1) + "\n", "utf-8")
 
 
+def simulate_to_file(path: str | Path, *, bases: int, records: int = 10, seed: int = 0) -> Simulation:
+    """Draw a demo genome of `bases` in `records` of equal length, write it as FASTA and `simulation_file` beside it.
+
+    The seed settles the source and the draw. Existing files are replaced. Raises InputError where there are fewer
+    bases than records, OSError where a file cannot be written.
+    """
+    if not 1 <= records <= bases:
+        raise InputError(f"{path}: {bases} bases in {records} records; give each record a base or more")
+    lengths = tuple(bases // records + (number < bases % records) for number in range(records))
+    simulation = Simulation(seed=seed, record_bases=lengths, design=demo_genome_design(seed))
+    write_fasta(simulation.records(), path)
+    simulation.write(simulation_file(path))
+    return simulation
+
+
+def simulation_file(path: str | Path) -> Path:
+    """Where the simulation of the genome at `path` is kept: its name with .json behind it."""
+    return Path(f"{path}.json")
+
+
 def read_simulation(path: str | Path) -> Simulation:
     """Read what `Simulation.write` wrote. Raises MissingFileError, or InputError where it is something else."""
     try:
@@ -54,7 +75,7 @@ def read_simulation(path: str | Path) -> Simulation:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "the file"
         raise InputError(
-            f"{path}: {where}: {problem['msg']}; give the .json that was written beside the genome"
+            f"{path}: {where}: {problem['msg'].removeprefix('Value error, ')}; give the .json that was written beside the genome"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); give the .json beside the genome") from error

@@ -1,0 +1,119 @@
+"""The one forward pass against the model called by hand; nothing but a token's own past may change its price."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from primase.scoring import load_model, score_windows
+from tests.models import tiny_model
+
+
+def bases(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).choice(np.frombuffer(b"ACGT", np.uint8), count)
+
+
+def by_hand(loaded, token_ids: list[int]) -> np.ndarray:
+    """Nats of token_ids[1:], each given those before it, from one unpadded row."""
+    with torch.no_grad():
+        logits = loaded.model(torch.tensor([token_ids])).logits[0].double()
+    log_probabilities = torch.log_softmax(logits, dim=-1)
+    return -log_probabilities[torch.arange(len(token_ids) - 1), torch.tensor(token_ids[1:])].numpy()
+
+
+@pytest.mark.parametrize("preset", ["qwen3-small", "mixtral-1m"])
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_window_that_fits_is_scored_as_by_hand(preset, k):
+    loaded = tiny_model(preset, k)
+    window = bases(50)
+    (score,) = score_windows(loaded, [window])
+    ids = loaded.tokenizer(window.tobytes().decode())["input_ids"]
+    np.testing.assert_allclose(score.nats, by_hand(loaded, ids), rtol=1e-5)
+    assert score.ids.tolist() == ids[1:]
+
+
+@pytest.mark.parametrize("stride_fraction", [0.25, 0.5, 1.0])
+def test_a_long_window_slides_and_scores_each_token_once(stride_fraction):
+    loaded = tiny_model(context_tokens=17)
+    window = bases(100)
+    (score,) = score_windows(loaded, [window], stride_fraction=stride_fraction)
+    start, ids, capacity = loaded.encoder.prefix_ids, loaded.encoder.encode(window).tolist(), 16
+    stride = int(capacity * stride_fraction)
+    expected = by_hand(loaded, start + ids[:capacity]).tolist()
+    while len(expected) < len(ids):
+        end = min(len(expected) + stride, len(ids))
+        fresh = end - len(expected)
+        expected += by_hand(loaded, start + ids[end - capacity : end])[-fresh:].tolist()
+    np.testing.assert_allclose(score.nats, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["qwen3-small", "mixtral-1m", "mistral-small"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_batch_mates_and_padding_side_do_not_change_a_score(preset, side):
+    loaded = tiny_model(preset)
+    loaded.tokenizer.padding_side = side
+    windows = [bases(length, seed=length) for length in (5, 60, 33, 1, 58)]
+    together = list(score_windows(loaded, windows))
+    for window, score in zip(windows, together, strict=True):
+        (alone,) = score_windows(loaded, [window])
+        np.testing.assert_allclose(score.nats, alone.nats, rtol=2e-5, atol=1e-6)
+
+
+def test_a_changed_base_changes_nothing_before_it_and_something_from_it_on():
+    loaded = tiny_model(context_tokens=24)
+    window = bases(90)
+    (before,) = score_windows(loaded, [window])
+    for position in (0, 20, 45, 89):
+        changed = window.copy()
+        changed[position] = ord("A") if window[position] != ord("A") else ord("C")
+        (after,) = score_windows(loaded, [changed])
+        np.testing.assert_array_equal(before.nats[:position], after.nats[:position])
+        assert (before.nats[position:] != after.nats[position:]).any()
+
+
+def test_case_does_not_change_a_score():
+    loaded = tiny_model(k=3)
+    window = bases(61)
+    lower = np.frombuffer(window.tobytes().lower(), np.uint8)
+    (upper_score,), (lower_score,) = score_windows(loaded, [window]), score_windows(loaded, [lower])
+    np.testing.assert_array_equal(upper_score.nats, lower_score.nats)
+
+
+def test_saving_and_loading_does_not_change_a_score(tmp_path):
+    loaded = tiny_model("mixtral-1m", k=3)
+    loaded.model.save_pretrained(tmp_path)
+    loaded.tokenizer.model_max_length = loaded.context_tokens
+    loaded.tokenizer.save_pretrained(tmp_path)
+    again = load_model(tmp_path)
+    assert again.context_tokens == loaded.context_tokens
+    window = bases(80)
+    (first,), (second,) = score_windows(loaded, [window]), score_windows(again, [window])
+    np.testing.assert_array_equal(first.nats, second.nats)
+
+
+def test_probabilities_of_all_short_texts_sum_to_one():
+    """Over every text of two tokens: a scorer that peeked at the next token would exceed one."""
+    loaded = tiny_model()
+    ids = range(loaded.model.config.vocab_size)
+    prefix = loaded.encoder.prefix_ids
+    total = sum(np.exp(-by_hand(loaded, [*prefix, a, b]).sum()) for a in ids for b in ids)
+    assert total == pytest.approx(1.0, abs=1e-4)
+
+
+def test_training_mode_is_put_back_as_found():
+    loaded = tiny_model()
+    loaded.model.train()
+    list(score_windows(loaded, [bases(10)]))
+    assert loaded.model.training
+
+
+def test_without_a_start_token_the_first_token_costs_a_uniform_guess():
+    loaded = tiny_model()
+    encoder = tiny_model().encoder
+    encoder.prefix_ids = []
+    bare = dataclasses.replace(loaded, encoder=encoder)
+    window = bases(30)
+    (score,) = score_windows(bare, [window])
+    assert score.nats[0] == pytest.approx(np.log(loaded.model.config.vocab_size))
+    np.testing.assert_allclose(score.nats[1:], by_hand(loaded, encoder.encode(window).tolist()), rtol=1e-5)

@@ -1,0 +1,144 @@
+"""The corpus folder: what goes in comes out, windows by window, and nothing is left behind by a failure."""
+
+import gzip
+import json
+import random
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from transformers import AutoTokenizer
+
+from primase.corpus.prepare import prepare
+from primase.corpus.store import Corpus
+from primase.errors import InputError, MissingFileError, OutputExistsError
+from primase.recipe import Recipe
+
+
+def recipe(**overrides):
+    settings = {"data.window_bases": 100, "split.gap_bases": 0, "split.block_bases": 500}
+    return Recipe.load("small", settings | {key.replace("__", "."): value for key, value in overrides.items()})
+
+
+def sequence(bases: int, seed: int = 0, alphabet: str = "ACGT") -> str:
+    return "".join(random.Random(seed).choices(alphabet, k=bases))
+
+
+def write_fasta(path, records: dict[str, str]):
+    path.write_text("".join(f">{name}\n{text}\n" for name, text in records.items()))
+    return path
+
+
+def all_windows(corpus: Corpus) -> list[str]:
+    return [window.tobytes().decode() for window in corpus.iterate(np.arange(len(corpus.windows)))]
+
+
+def test_windows_are_the_sequence_cut_side_by_side_with_case_kept(tmp_path):
+    text = sequence(2070, alphabet="ACGTacgt")
+    corpus = prepare([write_fasta(tmp_path / "g.fa", {"chr1": text})], tmp_path / "corpus", recipe())
+    assert all_windows(corpus) == [text[i : i + 100] for i in range(0, 2000, 100)]
+    assert corpus.place(7) == ("chr1", 700)
+    assert corpus.description["base_counts"]["soft_masked"] == sum(letter.islower() for letter in text)
+
+
+def test_windows_with_unknown_bases_are_dropped_or_kept_as_n(tmp_path):
+    text = sequence(150) + "N" * 5 + sequence(345) + "R" + sequence(1499)
+    file = write_fasta(tmp_path / "g.fa", {"chr1": text})
+    dropped = prepare([file], tmp_path / "dropped", recipe())
+    assert len(dropped.windows) == 18
+    assert not any("N" in window for window in all_windows(dropped))
+    kept = prepare([file], tmp_path / "kept", recipe(data__unknown_bases="keep"))
+    assert "".join(all_windows(kept)) == text.replace("R", "N")
+
+
+def test_short_records_are_refused_skipped_or_kept(tmp_path):
+    records = {"long": sequence(2050), "short": sequence(60)}
+    file = write_fasta(tmp_path / "g.fa", records)
+    with pytest.raises(InputError, match="record short has 60 bases, fewer than a window of 100"):
+        prepare([file], tmp_path / "corpus", recipe())
+    assert not (tmp_path / "corpus").exists() and not list(tmp_path.glob(".*partial"))
+    assert len(prepare([file], tmp_path / "skip", recipe(data__short_records="skip")).windows) == 20
+    kept = prepare([file], tmp_path / "keep", recipe(data__short_records="keep"))
+    assert sorted(all_windows(kept), key=len)[0] == records["long"][2000:]
+    assert records["short"] in all_windows(kept)
+
+
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "tsv", "parquet"])
+def test_a_table_gives_the_windows_that_a_fasta_gives(tmp_path, form):
+    rows = [sequence(100, seed) for seed in range(40)]
+    table = tmp_path / f"windows.{form}"
+    if form == "parquet":
+        pq.write_table(pa.table({"sequence": rows}), table)
+    else:
+        text = "\n".join(["text", *rows]) + "\n"
+        table.write_bytes(gzip.compress(text.encode()) if form.endswith("gz") else text.encode())
+    from_table = prepare([table], tmp_path / "table", recipe())
+    assert all_windows(from_table) == rows
+    assert from_table.description["split"]["strategy"] == "random"
+
+
+def test_a_folder_is_its_files_and_duplicate_names_across_files_are_refused(tmp_path):
+    folder = tmp_path / "genome"
+    folder.mkdir()
+    write_fasta(folder / "a.fa", {"chr1": sequence(1000, 1)})
+    write_fasta(folder / "b.fa", {"chr2": sequence(1000, 2)})
+    assert prepare([folder], tmp_path / "corpus", recipe()).record_names() == ["chr1", "chr2"]
+    write_fasta(folder / "c.fa", {"chr1": sequence(1000, 3)})
+    with pytest.raises(InputError, match="chr1"):
+        prepare([folder], tmp_path / "again", recipe())
+
+
+def test_the_same_input_gives_the_same_digest_and_another_seed_does_not(tmp_path):
+    file = write_fasta(tmp_path / "g.fa", {"chr1": sequence(5000)})
+    first, again, other = (
+        prepare([file], tmp_path / name, recipe(seed=seed)).digest for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert first == again != other
+
+
+def test_byte_pair_tokens_are_stored_and_spell_the_windows(tmp_path):
+    text = sequence(20_000, alphabet="ACGTTTA")
+    file = write_fasta(tmp_path / "g.fa", {"chr1": text})
+    settings = recipe(tokenizer__kind="byte-pair", tokenizer__vocabulary_tokens=64)
+    corpus = prepare([file], tmp_path / "corpus", settings)
+    tokenizer = AutoTokenizer.from_pretrained(corpus.folder / "tokenizer")
+    assert corpus.has_tokens and corpus.description["unknown_tokens"] == 0
+    for window in (0, 57, len(corpus.windows) - 1):
+        assert tokenizer.decode(corpus.tokens(window)).replace(" ", "") == corpus.bases(window).tobytes().decode()
+
+
+def test_an_existing_output_is_left_alone_unless_told(tmp_path):
+    file = write_fasta(tmp_path / "g.fa", {"chr1": sequence(5000)})
+    corpus = prepare([file], tmp_path / "corpus", recipe())
+    with pytest.raises(OutputExistsError, match="already exists"):
+        prepare([file], tmp_path / "corpus", recipe())
+    assert prepare([file], tmp_path / "corpus", recipe(), overwrite=True).digest == corpus.digest
+
+
+def test_only_n_is_refused_and_nothing_is_left(tmp_path):
+    file = write_fasta(tmp_path / "n.fa", {"chr1": "N" * 1000})
+    with pytest.raises(InputError, match="only N"):
+        prepare([file], tmp_path / "corpus", recipe())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["n.fa"]
+
+
+def test_a_missing_broken_or_newer_corpus_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match="no corpus here"):
+        Corpus.open(tmp_path)
+    (tmp_path / "corpus.json").write_text("{")
+    with pytest.raises(InputError, match="not readable"):
+        Corpus.open(tmp_path)
+    (tmp_path / "corpus.json").write_text(json.dumps({"schema_version": 99}))
+    with pytest.raises(InputError, match="newer Primase"):
+        Corpus.open(tmp_path)
+
+
+def test_the_tutorials_window_has_42_real_tokens_and_unknown_tokens_are_counted(tmp_path, dnabert2_tokenizer_folder):
+    rows = [sequence(200, seed) for seed in range(30)] + ["N" * 3 + sequence(197)]
+    (tmp_path / "w.csv").write_text("\n".join(["text", *rows]))
+    settings = Recipe.load(
+        "tutorial", {"tokenizer.name": str(dnabert2_tokenizer_folder), "data.unknown_bases": "keep"}
+    )
+    corpus = prepare([tmp_path / "w.csv"], tmp_path / "corpus", settings)
+    assert corpus.description["unknown_tokens"] == 3

@@ -1,0 +1,83 @@
+"""Splits: every strategy covers all windows, holds its shares, keeps its distance, and repeats itself."""
+
+import numpy as np
+import pytest
+
+from primase.corpus.split import HELDOUT, TRAIN, UNUSED, VALIDATION, split_windows
+from primase.errors import InputError
+from primase.recipe import SplitSettings
+
+
+def genome(record_windows: dict[str, int], window_bases: int = 100):
+    record_of_window = np.repeat(np.arange(len(record_windows)), list(record_windows.values()))
+    starts = np.arange(len(record_of_window)) * window_bases
+    return starts, np.full(len(starts), window_bases), record_of_window, lambda: list(record_windows)
+
+
+def split(windows, *, seed=0, is_table=False, **settings):
+    return split_windows(*windows, SplitSettings(**settings), seed=seed, is_table=is_table)
+
+
+def test_random_split_has_the_tutorials_sizes():
+    plan = split(genome({"hg38": 99_999}, 200), strategy="random", validation_fraction=0.2, heldout_fraction=0.0)
+    assert np.bincount(plan.parts, minlength=4).tolist() == [79_999, 20_000, 0, 0]
+
+
+def test_random_split_holds_out_single_windows():
+    parts = split(genome({"a": 1000}), strategy="random", validation_fraction=0.1, heldout_fraction=0.2).parts
+    assert np.bincount(parts, minlength=4).tolist() == [700, 100, 200, 0]
+    assert np.count_nonzero(np.diff(parts)) > 300, "windows of a part must not lie together"
+
+
+def test_named_records_are_held_out_whole_and_validation_comes_from_the_others():
+    windows = genome({"I": 300, "IV": 200, "XVI": 100})
+    plan = split(windows, strategy="records", heldout_records=("IV", "XVI"), block_bases=1000, gap_bases=0)
+    records = windows[2]
+    assert (plan.parts[np.isin(records, [1, 2])] == HELDOUT).all()
+    assert set(plan.parts[records == 0]) == {TRAIN, VALIDATION}
+    assert plan.heldout_records == ("IV", "XVI")
+
+
+def test_a_record_that_is_not_there_is_named():
+    with pytest.raises(InputError, match="no record 'chr9'; the records are I, II"):
+        split(genome({"I": 10, "II": 10}), strategy="records", heldout_records=("chr9",))
+
+
+def test_blocks_are_long_and_contiguous_with_a_gap_around_them():
+    plan = split(genome({"chr": 1000}), strategy="blocks", block_bases=5000, gap_bases=300, heldout_fraction=0.2)
+    parts = plan.parts
+    kept = np.flatnonzero((parts == HELDOUT) | (parts == VALIDATION))
+    train = np.flatnonzero(parts == TRAIN)
+    distance = np.abs(train[:, None] - kept[None, :]).min(axis=1) * 100 - 100
+    assert distance.min() >= 300
+    held_out = np.flatnonzero(parts == HELDOUT)
+    runs = np.split(held_out, np.flatnonzero(np.diff(held_out) > 1) + 1)
+    assert min(map(len, runs)) >= 50, "a block of 5,000 bases is 50 windows"
+    assert 0.15 <= len(held_out) / 1000 <= 0.25
+    assert (parts == UNUSED).any()
+
+
+def test_a_gap_ends_with_its_record():
+    windows = genome({"a": 50, "b": 50})
+    parts = split(windows, strategy="records", heldout_records=("b",), validation_fraction=0.0, gap_bases=1000).parts
+    assert parts.tolist() == [TRAIN] * 50 + [HELDOUT] * 50
+
+
+@pytest.mark.parametrize("strategy", ["random", "records", "blocks", "auto"])
+def test_the_seed_decides(strategy):
+    windows = genome({name: 100 for name in "abcdefghij"})
+    first, again, other = (split(windows, strategy=strategy, seed=seed).parts for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_automatic_choice():
+    assert split(genome({"chromosome": 1000})).strategy == "blocks"
+    assert split(genome({name: 100 for name in "abcdefghij"})).strategy == "records"
+    assert split(genome({"big": 900, "small": 10})).strategy == "blocks", "no record is near a tenth"
+    assert split(genome({"rows": 1000}), is_table=True).strategy == "random"
+
+
+def test_an_empty_part_is_refused():
+    with pytest.raises(InputError, match="leaves no window for the heldout part"):
+        split(genome({"a": 2}), strategy="random", validation_fraction=0.1, heldout_fraction=0.1)
