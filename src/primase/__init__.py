@@ -1,5 +1,70 @@
-"""Primase: DNA language models from scratch."""
+"""Primase: DNA language models from scratch.
+
+A genome becomes a trained, measured, usable model:
+
+    run = primase.pretrain("genome.fa.gz", "runs/mine").run
+    primase.evaluate(run).forward.bits_per_base
+    primase.embed(run, ["ACGTAGCATCGG"])
+
+Importing the package imports neither torch nor transformers; each name brings what it needs when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from primase.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from primase.corpus.prepare import prepare
+    from primase.corpus.store import Corpus
+    from primase.embedding import embed
+    from primase.errors import PrimaseError
+    from primase.evaluation.evaluate import evaluate
+    from primase.recipe import Recipe
+    from primase.run_folder import RunFolder
+    from primase.scoring import load_model, score_windows
+    from primase.simulate import simulate_to_file
+    from primase.training.run import plan, pretrain, resume
+
+_HOME = {
+    "Corpus": "primase.corpus.store",
+    "PrimaseError": "primase.errors",
+    "Recipe": "primase.recipe",
+    "RunFolder": "primase.run_folder",
+    "embed": "primase.embedding",
+    "evaluate": "primase.evaluation.evaluate",
+    "load_model": "primase.scoring",
+    "plan": "primase.training.run",
+    "prepare": "primase.corpus.prepare",
+    "pretrain": "primase.training.run",
+    "resume": "primase.training.run",
+    "score_windows": "primase.scoring",
+    "simulate_to_file": "primase.simulate",
+}
+
+__all__ = [
+    "Corpus",
+    "PrimaseError",
+    "Recipe",
+    "RunFolder",
+    "__version__",
+    "embed",
+    "evaluate",
+    "load_model",
+    "plan",
+    "prepare",
+    "pretrain",
+    "resume",
+    "score_windows",
+    "simulate_to_file",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'primase' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -51,6 +51,12 @@ def test_missing_sources_are_refused_before_anything_is_read(tmp_path):
         sequence_files([])
 
 
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.fa")
+    with pytest.raises(InputError, match="a pipe or a device"):
+        sequence_files([tmp_path / "x.fa"])
+
+
 def test_a_folder_without_sequence_files_is_refused(tmp_path):
     write(tmp_path / "notes.txt", FASTA)
     with pytest.raises(InputError, match="no sequence file in this folder"):

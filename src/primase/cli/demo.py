@@ -22,7 +22,7 @@ def command(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Simulate a genome, train a small model on it, measure it against counting and against the truth, embed."""
-    from primase.embed import embed
+    from primase.embedding import embed
     from primase.evaluation.evaluate import evaluate
     from primase.run_folder import RunFolder
     from primase.simulate import read_simulation, simulate_to_file, simulation_file

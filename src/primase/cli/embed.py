@@ -22,7 +22,7 @@ def command(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write one vector a sequence."""
-    from primase.embed import embed_to_file
+    from primase.embedding import embed_to_file
     from primase.errors import InputError
 
     try:

@@ -57,7 +57,7 @@ def sequence_files(sources: str | Path | Sequence[str | Path]) -> list[Path]:
     """The files behind `sources`, in their order; a folder stands for its sequence files, sorted by name.
 
     Folders are not searched deeper, and hidden files are left out. Raises MissingFileError for what is not
-    there, and InputError for a folder without sequence files and for no sources at all.
+    there, and InputError for a folder without sequence files, for pipes and for no sources at all.
     """
     if isinstance(sources, str | Path):
         sources = [sources]
@@ -66,9 +66,11 @@ def sequence_files(sources: str | Path | Sequence[str | Path]) -> list[Path]:
         with _errors_explained(source):
             if not source.exists():
                 raise MissingFileError(f"{source}: no such file or folder; check the path")
-            if not source.is_dir():
+            if source.is_file():
                 files.append(source)
                 continue
+            if not source.is_dir():
+                raise InputError(f"{source}: a pipe or a device; write the sequences to a file first")
             inside = sorted(file for file in source.iterdir() if file.is_file() and _is_sequence_name(file))
         if not inside:
             raise InputError(f"{source}: no sequence file in this folder; Primase reads {_FORMATS}")

@@ -65,17 +65,14 @@ def simulation_file(path: str | Path) -> Path:
 
 def read_simulation(path: str | Path) -> Simulation:
     """Read what `Simulation.write` wrote. Raises MissingFileError, or InputError where it is something else."""
+    remedy = "give the .json that was written beside the genome"
     try:
         return Simulation.model_validate_json(Path(path).read_text("utf-8"))
     except FileNotFoundError as error:
-        raise MissingFileError(
-            f"{path}: no such file; give the .json that was written beside the genome"
-        ) from error
+        raise MissingFileError(f"{path}: no such file; {remedy}") from error
     except ValidationError as error:
         problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "the file"
-        raise InputError(
-            f"{path}: {where}: {problem['msg'].removeprefix('Value error, ')}; give the .json that was written beside the genome"
-        ) from error
+        where = "".join(f"{part}: " for part in problem["loc"])
+        raise InputError(f"{path}: {where}{problem['msg'].removeprefix('Value error, ')}; {remedy}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); give the .json beside the genome") from error
+        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error

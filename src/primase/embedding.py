@@ -1,4 +1,4 @@
-"""`primase embed`: sequences to vectors, one a sequence, pooled over its real tokens."""
+"""Embedding (`primase embed`): sequences to vectors, one a sequence, pooled over its real tokens."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice

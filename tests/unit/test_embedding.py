@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from primase.embed import embed, embed_to_file
+from primase.embedding import embed, embed_to_file
 from primase.errors import InputError, ModelError, OutputExistsError
 from tests.models import tiny_model
 
