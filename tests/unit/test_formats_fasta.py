@@ -122,6 +122,12 @@ def test_the_line_of_a_wrong_letter_is_right_across_blocks(tmp_path, monkeypatch
     assert f"{path}: line 42: letter '!'" in refusal(path)
 
 
+@pytest.mark.parametrize("block_bytes", range(1, 8))
+def test_a_header_sign_within_a_line_is_refused_wherever_blocks_end(tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setattr(fasta, "BLOCK_BYTES", block_bytes)
+    assert "line 2: letter '>'" in refusal(write(tmp_path / "x.fa", ">a\nAC>b\nAC\n"))
+
+
 def test_an_endless_header_is_refused(tmp_path):
     assert "line 1: header of more than" in refusal(write(tmp_path / "x.fa", b">" + b"\x01" * (3 << 20)))
 

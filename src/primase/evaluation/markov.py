@@ -14,7 +14,7 @@ from primase.errors import InputError
 from primase.evaluation.kmer_counts import Batch, ContextCounts, as_codes, batches
 
 FOLDS = 10
-FITTED_BASES = 2**19  # 425 strengths need no more, and the fit stays at a few seconds
+FITTED_BASES = 2**21  # a quarter of it costs 2 millibits on small corpora: repeats are few and long
 STRENGTHS = 2.0 ** np.arange(-5, 17)  # candidates; the loss is flat between neighbours
 COUNT_EDGES = np.array([2, 8, 32, 128])
 BUCKETS = 4 * (COUNT_EDGES.size + 1)
@@ -83,8 +83,9 @@ class MarkovModels:
         stream (deleted interpolation). Each tenth is one stretch: of neighbours, which share their repeats,
         one would flatter the high orders when predicting the other.
 
-        Memory: 90 MB twice and 1 byte a base, and above order 11 another 8 bytes a base on each strand, and a
-        third of that again while sorting. `max_listed_contexts` bounds it: 2 GiB, or 134 Mb on both strands.
+        Memory: 90 MB twice, up to 320 MB for fitting and 1 byte a base; above order 11 another 8 bytes a base on
+        each strand, and a third of that again while sorting. `max_listed_contexts` bounds that part: the default
+        is 2 GiB, or 134 Mb on both strands.
 
         Raises InputError for windows without any base, beyond that bound, or for an order outside 0 to 21.
         """

@@ -51,6 +51,7 @@ def simulate_to_file(path: str | Path, *, bases: int, records: int = 10, seed: i
     """
     if not 1 <= records <= bases:
         raise InputError(f"{path}: {bases} bases in {records} records; give each record a base or more")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     lengths = tuple(bases // records + (number < bases % records) for number in range(records))
     simulation = Simulation(seed=seed, record_bases=lengths, design=demo_genome_design(seed))
     write_fasta(simulation.records(), path)
