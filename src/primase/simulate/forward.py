@@ -34,7 +34,7 @@ def surprisal_bits(model: GenomeModel, windows: Sequence[np.ndarray]) -> list[np
     for start in range(0, len(codes), WINDOWS_AT_ONCE):
         group = longest_first[start : start + WINDOWS_AT_ONCE]
         lengths = np.array([len(codes[number]) for number in group])
-        padded = np.zeros((lengths[0], len(group)), np.int64)
+        padded = np.zeros((lengths[0], len(group)), np.uint8)
         for column, number in enumerate(group):
             padded[: lengths[column], column] = codes[number]
         bits = _forward(model, emissions, padded, lengths)
@@ -76,7 +76,7 @@ def _codes(window: np.ndarray, number: int) -> np.ndarray:
 
 
 def _forward(model: GenomeModel, emissions: np.ndarray, codes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Surprisal float64 [bases, windows]; `codes` int64 of that shape, padded, the longest window first.
+    """Surprisal float64 [bases, windows]; `codes` uint8 of that shape, padded, the longest window first.
 
     `emissions` is [words, states], a word being a context and its base.
     """
