@@ -25,9 +25,7 @@ class Batch:
     """Blocks of windows, laid end to end with a breaking code 4 after each; all arrays are [positions]."""
 
     codes: np.ndarray  # uint8: A 0, C 1, G 2, T 3, other 4
-    own: (
-        np.ndarray
-    )  # bool: not a separator, nor in the flank that gives the block's first bases their context
+    own: np.ndarray  # bool: neither a separator nor in a flank, which is there as context only
     window: np.ndarray  # int64: number of the window in the stream
 
     @property
@@ -95,6 +93,22 @@ class ContextCounts:
         # One list for each following base; the first array of each is sorted, the others wait for `sort`.
         self._lists = [[np.empty(0, dtype=np.uint64)] for _ in range(4)]
         self.listed_contexts = 0
+
+    @classmethod
+    def of(
+        cls, windows: Iterable[np.ndarray], *, max_order: int, both_strands: bool, max_listed_contexts: int
+    ) -> "ContextCounts":
+        """Count windows, which may be a stream, and their reverse complements if both strands are asked for.
+
+        Raises InputError for an order outside 0 to 21 and beyond `max_listed_contexts`.
+        """
+        counts = cls(max_order, max_listed_contexts)
+        for batch in batches(windows, flank_bases=max_order):
+            counts.add(batch)
+            if both_strands:
+                counts.add(batch.reverse_complement())
+        counts.sort()
+        return counts
 
     def add(self, batch: Batch) -> None:
         """Count the bases of a batch; call `sort` before the next `lookup`."""

@@ -14,7 +14,7 @@ from primase.errors import InputError
 from primase.evaluation.kmer_counts import Batch, ContextCounts, as_codes, batches
 
 FOLDS = 10
-FITTED_BASES = 2**21  # a quarter of it costs 2 millibits on small corpora: repeats are few and long
+FITTED_BASES = 2**21  # a quarter of it cost 2 to 3 millibits on human bases: their repeats are few and long
 STRENGTHS = 2.0 ** np.arange(-5, 17)  # candidates; the loss is flat between neighbours
 COUNT_EDGES = np.array([2, 8, 32, 128])
 BUCKETS = 4 * (COUNT_EDGES.size + 1)
@@ -60,12 +60,12 @@ class MarkovModels:
     """
 
     def __init__(self, counts: ContextCounts, strengths: np.ndarray) -> None:
-        self._counts = counts
+        self.counts = counts
         self.strengths = strengths  # float64 [orders, BUCKETS]
 
     @property
     def max_order(self) -> int:
-        return self._counts.max_order
+        return self.counts.max_order
 
     @classmethod
     def fit(
@@ -90,15 +90,23 @@ class MarkovModels:
         Raises InputError for windows without any base, beyond that bound, or for an order outside 0 to 21.
         """
         training = [as_codes(window) for window in windows]
-        counts = _count(training, max_order, both_strands, max_listed_contexts)
+
+        def count(windows: list[np.ndarray]) -> ContextCounts:
+            return ContextCounts.of(
+                windows,
+                max_order=max_order,
+                both_strands=both_strands,
+                max_listed_contexts=max_listed_contexts,
+            )
+
+        counts = count(training)
         if not counts.bases:
             raise InputError(
                 "the training windows hold no A, C, G or T: nothing to count, give other windows"
             )
         evidence = []
         for fold in _folds(training):
-            own = _count(fold, max_order, both_strands, max_listed_contexts)
-            evidence += _evidence(counts, fold, own)
+            evidence += _evidence(counts, fold, own=count(fold))
         return cls(counts, _fit_strengths(evidence))
 
     def score(self, windows: Iterable[np.ndarray]) -> MarkovScore:
@@ -142,7 +150,7 @@ class MarkovModels:
         """Bits of each counted base, float64 [bases], order by order."""
         base = batch.codes[batch.counted]
         probability = np.full(base.size, 0.25)
-        for counts, strengths in zip(self._counts.lookup(batch), self.strengths, strict=True):
+        for counts, strengths in zip(self.counts.lookup(batch), self.strengths, strict=True):
             of_base = counts[np.arange(base.size), base]
             probability = _shrink(of_base, counts.sum(axis=1), probability, strengths[_buckets(counts)])
             yield -np.log2(probability)
@@ -156,18 +164,6 @@ def _buckets(counts: np.ndarray) -> np.ndarray:
     """Bucket of each context by its count and its number of different next bases: int64 [bases]."""
     distinct = np.count_nonzero(counts, axis=1)
     return np.searchsorted(COUNT_EDGES, counts.sum(axis=1)) * 4 + np.maximum(distinct - 1, 0)
-
-
-def _count(
-    windows: list[np.ndarray], max_order: int, both_strands: bool, max_listed_contexts: int
-) -> ContextCounts:
-    counts = ContextCounts(max_order, max_listed_contexts)
-    for batch in batches(windows, flank_bases=max_order):
-        counts.add(batch)
-        if both_strands:
-            counts.add(batch.reverse_complement())
-    counts.sort()
-    return counts
 
 
 def _folds(windows: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
