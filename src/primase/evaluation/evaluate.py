@@ -9,7 +9,8 @@ import numpy as np
 from primase import dna
 from primase.corpus.store import Corpus, draw_windows
 from primase.evaluation.bits_per_base import BlockBootstrap, WindowBits, window_bits
-from primase.evaluation.markov import MarkovModels
+from primase.evaluation.kmer_counts import MAX_DENSE_ORDER
+from primase.evaluation.markov import MAX_LISTED_CONTEXTS, MarkovModels
 from primase.models.build import build_model
 from primase.recipe import Recipe
 from primase.results import Estimate, Evaluation, Rival
@@ -133,9 +134,14 @@ def _model_bits(
 
 
 def _markov_bits(corpus: Corpus, windows: list[np.ndarray], max_order: int) -> np.ndarray:
-    """Bits of each window under each order, float64 [windows, orders]; trained on all training windows."""
+    """Bits of each window under each order, float64 [windows, orders]; trained on all training windows.
+
+    Beyond the memory that the long orders are allowed, only the orders in dense tables are counted.
+    """
+    if 2 * corpus.part_bases("train") > MAX_LISTED_CONTEXTS:
+        max_order = min(max_order, MAX_DENSE_ORDER)
     models = MarkovModels.fit(corpus.iterate(corpus.part("train")), max_order=max_order, both_strands=True)
-    return models.score(windows).bits
+    return models.window_bits(windows)
 
 
 def _untrained_bits_per_base(loaded: LoadedModel, recipe: Recipe, windows: list[np.ndarray]) -> float:

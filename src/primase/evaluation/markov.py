@@ -13,6 +13,7 @@ import numpy as np
 from primase.errors import InputError
 from primase.evaluation.kmer_counts import Batch, ContextCounts, as_codes, batches
 
+MAX_LISTED_CONTEXTS = 2**28  # of the orders beyond the dense tables: 8 bytes each, so 2 GiB; both strands of 134 Mb
 FOLDS = 10
 FITTED_BASES = 2**21  # a quarter of it cost 2 to 3 millibits on human bases: their repeats are few and long
 STRENGTHS = 2.0 ** np.arange(-5, 17)  # candidates; the loss is flat between neighbours
@@ -74,7 +75,7 @@ class MarkovModels:
         *,
         max_order: int = 16,
         both_strands: bool = True,
-        max_listed_contexts: int = 2**28,
+        max_listed_contexts: int = MAX_LISTED_CONTEXTS,
     ) -> "MarkovModels":
         """Count the training windows, which may be a stream, and fit the strengths.
 
