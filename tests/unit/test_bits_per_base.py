@@ -1,10 +1,13 @@
 """Bits per base: denominators, classes, intervals, on models whose figure is known by heart."""
 
+import re
+
 import numpy as np
 import pytest
 
 from primase.evaluation.bits_per_base import BlockBootstrap, window_bits
-from primase.evaluation.evaluate import _ranges
+from primase.evaluation.evaluate import _ranges, _verdict
+from primase.results import Estimate, Rival
 from primase.scoring import WindowScore, score_windows
 from tests.models import uniform_model
 
@@ -72,3 +75,21 @@ def test_a_class_without_bases_has_no_estimate():
 
 def test_orders_are_told_as_ranges():
     assert _ranges([0, 1, 2, 5, 11, 12]) == "order 0-2 and 5 and 11-12"
+
+
+@pytest.mark.parametrize(
+    ("model_bits", "expected"),
+    [
+        (1.80, "beats all Markov models of order 0 to 2, the best of them by 50.0 millibits a base"),
+        (1.88, "does not beat counting: the best Markov model is better by 30.0 millibits a base .*; it beats order 0-1"),
+        (1.99, "does not beat counting: .* it beats no order"),
+    ],
+)
+def test_the_verdict_says_who_wins_and_by_how_much(model_bits, expected):
+    by_order = np.array([1.98, 1.9, 1.85])
+    advantage = 1000 * (1.85 - model_bits)
+    rival = Rival(
+        name="Markov", bits_per_base=1.85, model_advantage_millibits=advantage, low=advantage - 1, high=advantage + 1
+    )
+    headline = Estimate(bits_per_base=model_bits, low=model_bits, high=model_bits, bases=1000)
+    assert re.match(expected, _verdict(headline, rival, by_order))

@@ -169,12 +169,12 @@ def _rival(name: str, rival_bits: np.ndarray, model: WindowBits, bootstrap: Bloc
 
 def _verdict(headline: Estimate, markov: Rival, by_order: np.ndarray) -> str:
     beaten = [order for order, bits in enumerate(by_order) if headline.bits_per_base < bits]
-    size = abs(markov.model_advantage_millibits)
+    millibits = f"{abs(markov.model_advantage_millibits):.1f} millibits a base"
+    certainty = "the interval includes zero" if markov.low <= 0 <= markov.high else "the interval excludes zero"
     if len(beaten) == len(by_order):
-        certainty = "the interval excludes zero" if markov.low > 0 else "but the interval includes zero"
-        return f"beats every Markov model up to order {len(by_order) - 1}: {markov.name} by {size:.1f} millibits a base ({certainty})"
-    some = f"beats {_ranges(beaten)}" if beaten else "beats no Markov model"
-    return f"does not beat counting: {markov.name} is better by {size:.1f} millibits a base; {some}"
+        return f"beats all Markov models of order 0 to {len(beaten) - 1}, the best of them by {millibits} ({certainty})"
+    some = f"it beats {_ranges(beaten)}" if beaten else "it beats no order"
+    return f"does not beat counting: the best Markov model is better by {millibits} ({certainty}); {some}"
 
 
 def _ranges(orders: list[int]) -> str:
