@@ -1,21 +1,35 @@
 """Splits: every strategy covers all windows, holds its shares, keeps its distance, and repeats itself."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from primase.corpus import cut
+from primase.corpus import split as split_module
+from primase.corpus.cut import WINDOW_DTYPE
 from primase.corpus.split import HELDOUT, TRAIN, UNUSED, VALIDATION, split_windows
 from primase.errors import InputError
 from primase.recipe import SplitSettings
 
 
 def genome(record_windows: dict[str, int], window_bases: int = 100):
-    record_of_window = np.repeat(np.arange(len(record_windows)), list(record_windows.values()))
-    starts = np.arange(len(record_of_window)) * window_bases
-    return starts, np.full(len(starts), window_bases), record_of_window, lambda: list(record_windows)
+    """Windows of a genome, the starts of its records, and their names."""
+    windows_of_record = np.array(list(record_windows.values()))
+    windows = np.zeros(windows_of_record.sum(), WINDOW_DTYPE)
+    windows["record"] = np.repeat(np.arange(len(record_windows)), windows_of_record)
+    windows["start"] = np.arange(len(windows)) * window_bases
+    windows["length"] = window_bases
+    record_starts = (np.cumsum(windows_of_record) - windows_of_record) * window_bases
+    return windows, record_starts, lambda: list(record_windows)
 
 
-def split(windows, *, seed=0, is_table=False, **settings):
-    return split_windows(*windows, SplitSettings(**settings), seed=seed, is_table=is_table)
+def split(genome_windows, *, seed=0, is_table=False, **settings):
+    """The parts of the windows, and the choice."""
+    windows, *places = genome_windows
+    windows = windows.copy()
+    choice = split_windows(windows, *places, SplitSettings(**settings), seed=seed, is_table=is_table)
+    return SimpleNamespace(parts=windows["part"], strategy=choice.strategy, heldout_records=choice.heldout_records)
 
 
 def test_random_split_has_the_tutorials_sizes():
@@ -32,7 +46,7 @@ def test_random_split_holds_out_single_windows():
 def test_named_records_are_held_out_whole_and_validation_comes_from_the_others():
     windows = genome({"I": 300, "IV": 200, "XVI": 100})
     plan = split(windows, strategy="records", heldout_records=("IV", "XVI"), block_bases=1000, gap_bases=0)
-    records = windows[2]
+    records = windows[0]["record"]
     assert (plan.parts[np.isin(records, [1, 2])] == HELDOUT).all()
     assert set(plan.parts[records == 0]) == {TRAIN, VALIDATION}
     assert plan.heldout_records == ("IV", "XVI")
@@ -81,3 +95,12 @@ def test_automatic_choice():
 def test_an_empty_part_is_refused():
     with pytest.raises(InputError, match="leaves no window for the heldout part"):
         split(genome({"a": 2}), strategy="random", validation_fraction=0.1, heldout_fraction=0.1)
+
+
+@pytest.mark.parametrize("strategy", ["random", "records", "blocks"])
+def test_the_size_of_chunks_does_not_matter(monkeypatch, strategy):
+    windows = genome({name: 97 for name in "abcdefghij"})
+    whole = split(windows, strategy=strategy, block_bases=700, gap_bases=250).parts
+    for module in (cut, split_module):
+        monkeypatch.setattr(module, "CHUNK_WINDOWS", 50)
+    assert (split(windows, strategy=strategy, block_bases=700, gap_bases=250).parts == whole).all()

@@ -1,9 +1,8 @@
-"""`primase prepare`: records in, a corpus folder out. One pass over the sources; memory does not grow with the genome."""
+"""`primase prepare`: records in, a corpus folder out, in one pass; only the table of windows stays in memory."""
 
 import hashlib
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
 from primase import dna
-from primase.corpus.split import PARTS, UNUSED, SplitPlan, split_windows
-from primase.corpus.store import SCHEMA_VERSION, WINDOW_DTYPE, Corpus
+from primase.corpus.cut import Stretches, chunks, cut_windows
+from primase.corpus.split import PARTS, UNUSED, SplitChoice, split_windows
+from primase.corpus.store import SCHEMA_VERSION, Corpus
 from primase.errors import InputError, OutputExistsError
 from primase.formats import is_table, read_pieces, sequence_files
 from primase.recipe import DataSettings, Recipe
@@ -51,7 +51,7 @@ def prepare(
     partial.mkdir(parents=True)
     try:
         records = _write_bases(files, partial, recipe.data, progress)
-        windows, plan = _cut_and_split(records, partial, recipe)
+        windows, choice = _cut_and_split(records, partial, recipe)
         np.save(partial / "windows.npy", windows)
         corpus = Corpus(partial, {})
         if tokenizer is None:
@@ -60,7 +60,7 @@ def prepare(
         tokenizer.padding_side = recipe.tokenizer.padding_side
         tokenizer.save_pretrained(partial / "tokenizer")
         token_facts = _tokenize(corpus, SequenceEncoder(tokenizer), progress)
-        description = _describe(files, records, windows, plan, recipe, partial) | token_facts
+        description = _describe(files, records, windows, choice, recipe, partial) | token_facts
         (partial / "corpus.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
         if output.exists():
             shutil.rmtree(output)
@@ -75,10 +75,9 @@ def prepare(
 class _Records:
     """What one pass over the sources leaves in memory: 16 bytes a record and 16 bytes a run of non-ACGT."""
 
-    starts: np.ndarray
-    lengths: np.ndarray
-    unknown_starts: np.ndarray
-    unknown_ends: np.ndarray
+    places: Stretches
+    unknown: Stretches
+    """Runs of anything but A, C, G, T."""
     base_counts: dict[str, int]
     bases_sha256: str
     from_table: bool
@@ -115,7 +114,7 @@ class _RecordWriter:
 
 def _write_bases(files: list[Path], folder: Path, data: DataSettings, progress: Progress) -> _Records:
     """Stream all records into bases.bin and records.parquet, noting where anything but A, C, G, T lies."""
-    starts, lengths = _Growing(), _Growing()
+    starts, ends = _Growing(), _Growing()
     unknown_starts, unknown_ends = _Growing(), _Growing()
     counts, checksum = np.zeros(256, np.int64), hashlib.sha256()
     position = record_start = 0
@@ -139,7 +138,7 @@ def _write_bases(files: list[Path], folder: Path, data: DataSettings, progress: 
                     )
                 records.add(piece.record, Path(piece.source).name, record_start, length)
                 starts.append(record_start)
-                lengths.append(length)
+                ends.append(position)
             progress("reading sequences", min(position / expected_bases, 0.99))
     progress("reading sequences", 1.0)
     letters = {letter: int(counts[ord(letter)] + counts[ord(letter.lower())]) for letter in "ACGTN"}
@@ -147,9 +146,12 @@ def _write_bases(files: list[Path], folder: Path, data: DataSettings, progress: 
     if not sum(letters[base] for base in "ACGT"):
         raise InputError(f"{files[0]}: no A, C, G or T in it, only N; is it a masked or an empty assembly?")
     return _Records(
-        starts.array(), lengths.array(), unknown_starts.array(), unknown_ends.array(), letters,
-        checksum.hexdigest(), all(is_table(file) for file in files),
-    )  # fmt: skip
+        places=Stretches(starts.array(), ends.array()),
+        unknown=Stretches(unknown_starts.array(), unknown_ends.array()),
+        base_counts=letters,
+        bases_sha256=checksum.hexdigest(),
+        from_table=all(is_table(file) for file in files),
+    )
 
 
 def _expected_bases(file: Path) -> int:
@@ -185,38 +187,22 @@ def _note_unknown(bases: np.ndarray, offset: int, starts: _Growing, ends: _Growi
         ends.extend(edges[1::2] + offset)
 
 
-def _cut_and_split(records: _Records, folder: Path, recipe: Recipe) -> tuple[np.ndarray, SplitPlan]:
-    """Windows side by side in each record, those with N dropped where asked, and their parts."""
-    window_bases, data = recipe.data.window_bases, recipe.data
-    whole = records.lengths // window_bases
-    rest = records.lengths - whole * window_bases
-    keeps_rest = (rest > 0) & (data.short_records == "keep")
-    windows_of_record = whole + keeps_rest
-    record_of_window = np.repeat(np.arange(len(whole)), windows_of_record)
-    first_of_record = np.cumsum(windows_of_record) - windows_of_record
-    index_in_record = np.arange(len(record_of_window)) - first_of_record[record_of_window]
-    starts = records.starts[record_of_window] + index_in_record * window_bases
-    is_rest = index_in_record == whole[record_of_window]
-    lengths = np.where(is_rest, rest[record_of_window], window_bases)
-    if data.unknown_bases == "drop" and len(records.unknown_starts):
-        first_run = np.searchsorted(records.unknown_ends, starts, side="right")
-        run_start = np.r_[records.unknown_starts, np.iinfo(np.int64).max][first_run]
-        clean = run_start >= starts + lengths
-        starts, lengths, record_of_window = starts[clean], lengths[clean], record_of_window[clean]
-    if not len(starts):
-        raise InputError(
-            f"no window of {window_bases:,} bases is free of N; set data.window_bases lower or data.unknown_bases=keep"
-        )
+def _cut_and_split(records: _Records, folder: Path, recipe: Recipe) -> tuple[np.ndarray, SplitChoice]:
+    """The table of windows with the part of each, and how the parts were chosen."""
+    windows = cut_windows(records.places, records.unknown, recipe.data)
 
     def read_record_names() -> list[str]:
         return pq.read_table(folder / "records.parquet", columns=["name"])["name"].to_pylist()
 
-    plan = split_windows(
-        starts, lengths, record_of_window, read_record_names, recipe.split, seed=recipe.seed, is_table=records.from_table
-    )  # fmt: skip
-    windows = np.empty(len(starts), WINDOW_DTYPE)
-    windows["start"], windows["length"], windows["part"] = starts, lengths, plan.parts
-    return windows, plan
+    choice = split_windows(
+        windows,
+        records.places.starts,
+        read_record_names,
+        recipe.split,
+        seed=recipe.seed,
+        is_table=records.from_table,
+    )
+    return windows, choice
 
 
 def _ready_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
@@ -270,10 +256,12 @@ def _batches(lengths: np.ndarray, batch_bases: int) -> Iterable[tuple[int, int]]
 
 
 def _describe(
-    files: list[Path], records: _Records, windows: np.ndarray, plan: SplitPlan, recipe: Recipe, folder: Path
+    files: list[Path], records: _Records, windows: np.ndarray, choice: SplitChoice, recipe: Recipe, folder: Path
 ) -> dict:
-    windows_per_part = Counter(windows["part"].tolist())
-    bases_per_part = np.bincount(windows["part"], weights=windows["length"], minlength=4)
+    windows_per_part, bases_per_part = np.zeros(4, int), np.zeros(4)
+    for chunk in chunks(windows):
+        windows_per_part += np.bincount(chunk["part"], minlength=4)
+        bases_per_part += np.bincount(chunk["part"], weights=chunk["length"], minlength=4)
     checksum = hashlib.sha256(records.bases_sha256.encode())
     checksum.update(windows)
     return {
@@ -281,15 +269,15 @@ def _describe(
         "sources": [
             {"name": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files
         ],
-        "records": len(records.starts),
+        "records": len(records.places.starts),
         "from_table": records.from_table,
         "base_counts": records.base_counts,
         "recipe_digest": recipe.digest("seed", "data", "split", "tokenizer"),
         "data": recipe.data.model_dump(mode="json"),
         "split": recipe.split.model_dump(mode="json")
-        | {"strategy": plan.strategy, "seed": recipe.seed, "heldout_records": list(plan.heldout_records)},
-        "windows": {name: windows_per_part[code] for name, code in PARTS.items()}
-        | {"unused": windows_per_part[UNUSED]},
+        | {"strategy": choice.strategy, "seed": recipe.seed, "heldout_records": list(choice.heldout_records)},
+        "windows": {name: int(windows_per_part[code]) for name, code in PARTS.items()}
+        | {"unused": int(windows_per_part[UNUSED])},
         "bases": {name: int(bases_per_part[code]) for name, code in PARTS.items()},
         "tokenizer_sha256": _sha256(folder / "tokenizer" / "tokenizer.json"),
         "digest": checksum.hexdigest()[:16],

@@ -16,8 +16,8 @@ IGNORED_LABEL = -100
 class TrainingRows(Dataset):
     """Map-style rows of one part. Row i of epoch e depends only on the corpus, the settings, the seed, i and e.
 
-    Each item is an int64 tensor [tokens] that begins with the tokenizer's own prefix ([BOS] or [CLS]) and, where it is a
-    whole window, ends with its suffix.
+    Each item is an int64 tensor [tokens] that begins with the tokenizer's own prefix ([BOS] or [CLS]) and, where it is
+    a whole window, ends with its suffix.
     """
 
     def __init__(

@@ -1,10 +1,11 @@
-"""Which window goes to which part: train, validation, heldout. Pure functions of the windows' places and a seed."""
+"""Which window goes to which part: train, validation, heldout. Decided by the windows' places and a seed alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from primase.corpus.cut import CHUNK_WINDOWS, chunks
 from primase.errors import InputError
 from primase.recipe import SplitSettings
 
@@ -13,162 +14,167 @@ PARTS = {"train": TRAIN, "validation": VALIDATION, "heldout": HELDOUT}
 
 
 @dataclass(frozen=True)
-class SplitPlan:
-    """The part of each window, and the sentence that says how it was made."""
+class SplitChoice:
+    """How the windows were split."""
 
-    parts: np.ndarray
-    """uint8 [windows]: TRAIN, VALIDATION, HELDOUT, or UNUSED for the gap between parts."""
     strategy: str
+    """random, records or blocks: what `auto` came to."""
     heldout_records: tuple[str, ...] = ()
 
 
 def split_windows(
-    starts: np.ndarray,
-    lengths: np.ndarray,
-    record_of_window: np.ndarray,
+    windows: np.ndarray,
+    record_starts: np.ndarray,
     read_record_names: Callable[[], list[str]],
     settings: SplitSettings,
     *,
     seed: int,
     is_table: bool,
-) -> SplitPlan:
-    """Assign every window to a part.
+) -> SplitChoice:
+    """Set the part of every window of a table of WINDOW_DTYPE, in place.
 
-    `starts` and `lengths` [windows] are in bases of the corpus, where records lie one after another, ordered;
-    `record_of_window` [windows] indexes the names, which are read only where needed: a table can have millions of rows.
-    The same arguments give the same parts.
+    `record_starts` int64 [records]: where each record begins in the corpus. The names are read only where needed: a
+    table can have millions of rows. The same arguments give the same parts.
     Raises InputError when a named record does not exist or a part would be empty.
     """
-    rng = np.random.default_rng(seed)
-    strategy = settings.strategy
-    chosen: tuple[str, ...] = ()
+    split = _Split(windows, record_starts, settings, np.random.default_rng(seed))
+    strategy, chosen = settings.strategy, ()
     if strategy == "auto":
-        strategy = "random"
-        if not is_table:
-            strategy, chosen = _automatic(lengths, record_of_window, read_record_names(), settings, rng)
-    parts = np.full(len(starts), TRAIN, np.uint8)
+        strategy, chosen = ("random", ()) if is_table else split.automatic(read_record_names())
     if strategy == "random":
-        _split_random(parts, settings, rng)
+        split.by_window()
     elif strategy == "records":
-        record_names = read_record_names()
-        chosen = chosen or _named_records(record_names, settings)
-        chosen = chosen or _draw_records(
-            lengths, record_of_window, record_names, settings.heldout_fraction, rng
-        )
-        is_heldout = np.isin(np.asarray(record_names), chosen)
-        parts[is_heldout[record_of_window]] = HELDOUT
-        _split_blocks(parts, starts, lengths, record_of_window, settings, rng, heldout_fraction=0.0)
+        chosen = split.by_record(read_record_names(), chosen)
+        split.by_block({VALIDATION: settings.validation_fraction})
     else:
-        _split_blocks(
-            parts,
-            starts,
-            lengths,
-            record_of_window,
-            settings,
-            rng,
-            heldout_fraction=settings.heldout_fraction,
-        )
-    _refuse_empty(parts, settings, strategy)
-    return SplitPlan(parts, strategy, chosen)
+        split.by_block({HELDOUT: settings.heldout_fraction, VALIDATION: settings.validation_fraction})
+    split.refuse_empty(strategy)
+    return SplitChoice(strategy, chosen)
 
 
-def _automatic(lengths, record_of_window, record_names, settings, rng) -> tuple[str, tuple[str, ...]]:
-    """Records where a draw of them comes near the share asked for, blocks otherwise."""
-    if len(record_names) > 1 and not settings.heldout_records:
-        chosen = _draw_records(lengths, record_of_window, record_names, settings.heldout_fraction, rng)
-        held_out = np.isin(np.asarray(record_names), chosen)[record_of_window]
-        share = lengths[held_out].sum() / lengths.sum()
-        if 0.5 * settings.heldout_fraction <= share <= 1.5 * settings.heldout_fraction:
-            return "records", chosen
-    return ("records", ()) if settings.heldout_records else ("blocks", ())
+@dataclass(frozen=True)
+class _Split:
+    """The work of `split_windows`; every method writes into `windows["part"]`."""
 
+    windows: np.ndarray
+    record_starts: np.ndarray
+    settings: SplitSettings
+    rng: np.random.Generator
 
-def _split_random(parts: np.ndarray, settings: SplitSettings, rng: np.random.Generator) -> None:
-    """Single windows, as the tutorial does: the first int(share * n) of a permutation are trained on."""
-    order = rng.permutation(len(parts))
-    train_windows = int((1 - settings.validation_fraction - settings.heldout_fraction) * len(parts) + 1e-9)
-    heldout_windows = round(settings.heldout_fraction * len(parts))
-    parts[order[train_windows:]] = VALIDATION
-    parts[order[len(parts) - heldout_windows :]] = HELDOUT
+    def by_window(self) -> None:
+        """Single windows, as the tutorial does: the first int(share * n) of a permutation are trained on."""
+        settings, count = self.settings, len(self.windows)
+        order = self.rng.permutation(count)
+        train = int((1 - settings.validation_fraction - settings.heldout_fraction) * count + 1e-9)
+        heldout = round(settings.heldout_fraction * count)
+        self.windows["part"][order[train:]] = VALIDATION
+        self.windows["part"][order[count - heldout :]] = HELDOUT
 
+    def automatic(self, names: list[str]) -> tuple[str, tuple[str, ...]]:
+        """Records where they are named or a draw of them comes near the share asked for, blocks otherwise."""
+        if self.settings.heldout_records:
+            return "records", ()
+        wanted = self.settings.heldout_fraction
+        chosen = self._draw_records(names) if len(names) > 1 else ()
+        bases = self._bases_of_records()
+        share = bases[np.isin(np.asarray(names), chosen)].sum() / bases.sum()
+        return ("records", chosen) if 0.5 * wanted <= share <= 1.5 * wanted else ("blocks", ())
 
-def _named_records(record_names: list[str], settings: SplitSettings) -> tuple[str, ...]:
-    for name in settings.heldout_records:
-        if name not in record_names:
-            raise InputError(
-                f"split.heldout_records: there is no record {name!r}; the records are "
-                f"{', '.join(record_names[:8])}{', …' if len(record_names) > 8 else ''}"
-            )
-    return settings.heldout_records
+    def by_record(self, names: list[str], chosen: tuple[str, ...]) -> tuple[str, ...]:
+        """Hold out the records that are chosen already, or named in the recipe, or drawn now."""
+        for name in self.settings.heldout_records:
+            if name not in names:
+                raise InputError(
+                    f"split.heldout_records: there is no record {name!r}; the records are "
+                    f"{', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
+                )
+        chosen = chosen or self.settings.heldout_records or self._draw_records(names)
+        is_heldout = np.isin(np.asarray(names), chosen)
+        for chunk in chunks(self.windows):
+            chunk["part"][is_heldout[chunk["record"]]] = HELDOUT
+        return chosen
 
+    def by_block(self, shares: dict[int, float]) -> None:
+        """Blocks of consecutive training windows go whole to a part; training windows near another part are left out.
 
-def _draw_records(lengths, record_of_window, record_names, fraction, rng) -> tuple[str, ...]:
-    """Records in random order, each held out if that brings the share nearer to the fraction asked for."""
-    bases = np.bincount(record_of_window, weights=lengths, minlength=len(record_names))
-    wanted, held_out, chosen = fraction * bases.sum(), 0.0, []
-    for record in rng.permutation(len(record_names)):
-        if abs(held_out + bases[record] - wanted) < abs(held_out - wanted):
-            held_out += bases[record]
-            chosen.append(record_names[record])
-    return tuple(sorted(chosen, key=record_names.index))
+        A block never spans two records; where the genome is too small for blocks of the length asked for, they are
+        made shorter, so that at least twenty exist.
+        """
+        train_bases = sum(int(chunk["length"][chunk["part"] == TRAIN].sum()) for chunk in chunks(self.windows))
+        block_bases = min(self.settings.block_bases, max(train_bases // 20, int(self.windows["length"].max())))
+        record_bases = np.diff(np.append(self.record_starts, self.windows["start"][-1] + self.windows["length"][-1]))
+        blocks_of_record = np.maximum(record_bases, 1) // block_bases + 1
+        first_block = np.cumsum(blocks_of_record) - blocks_of_record
 
+        def block_of(chunk: np.ndarray) -> np.ndarray:
+            record = chunk["record"]
+            return first_block[record] + (chunk["start"] - self.record_starts[record]) // block_bases
 
-def _split_blocks(parts, starts, lengths, record_of_window, settings, rng, *, heldout_fraction) -> None:
-    """Blocks of consecutive windows go whole to a part; training windows near them are left out.
+        bases_of_block = np.zeros(int(blocks_of_record.sum()))
+        for chunk in chunks(self.windows):
+            open_bases = np.where(chunk["part"] == TRAIN, chunk["length"], 0)
+            bases_of_block += np.bincount(block_of(chunk), weights=open_bases, minlength=len(bases_of_block))
+        part_of_block = self._draw_blocks(bases_of_block, shares, block_bases)
+        for chunk in chunks(self.windows):
+            is_open = chunk["part"] == TRAIN
+            chunk["part"][is_open] = part_of_block[block_of(chunk)][is_open]
+        self._leave_gap()
 
-    Only windows that are still TRAIN are considered. A block never spans two records; where the genome is too small
-    for blocks of the length asked for, they are made shorter, so that at least twenty exist.
-    """
-    open_windows = np.flatnonzero(parts == TRAIN)
-    if not len(open_windows):
-        return
-    block_bases = min(settings.block_bases, max(int(lengths[open_windows].sum()) // 20, int(lengths.max())))
-    first_window = np.r_[True, np.diff(record_of_window) != 0]
-    record_start = np.maximum.accumulate(np.where(first_window, starts, 0))
-    key = np.stack([record_of_window[open_windows], (starts - record_start)[open_windows] // block_bases])
-    _, block_of_window = np.unique(key, axis=1, return_inverse=True)
-    bases_of_block = np.bincount(block_of_window, weights=lengths[open_windows])
-    part_of_block = np.full(len(bases_of_block), TRAIN, np.uint8)
-    order = iter(rng.permutation(len(bases_of_block)))
-    for part, fraction in ((HELDOUT, heldout_fraction), (VALIDATION, settings.validation_fraction)):
-        wanted, taken = fraction * lengths.sum(), 0.0
-        while taken < wanted - block_bases / 2 or (fraction > 0 and taken == 0):
-            block = next(order, None)
-            if block is None:
-                break
-            part_of_block[block] = part
-            taken += bases_of_block[block]
-    parts[open_windows] = part_of_block[block_of_window]
-    _leave_gap(parts, starts, lengths, record_of_window, settings.gap_bases)
+    def _draw_blocks(self, bases_of_block: np.ndarray, shares: dict[int, float], block_bases: int) -> np.ndarray:
+        """The part of each block: blocks in random order until each part has its share of all bases."""
+        all_bases = sum(int(chunk["length"].sum()) for chunk in chunks(self.windows))
+        part_of_block = np.full(len(bases_of_block), TRAIN, np.uint8)
+        order = iter(self.rng.permutation(np.flatnonzero(bases_of_block)))
+        for part, share in shares.items():
+            wanted, taken = share * all_bases, 0.0
+            while taken < wanted - block_bases / 2 or (share > 0 and taken == 0):
+                block = next(order, None)
+                if block is None:
+                    break
+                part_of_block[block] = part
+                taken += bases_of_block[block]
+        return part_of_block
 
+    def _leave_gap(self) -> None:
+        """Training windows within `gap_bases` of another part's window, in the same record, become unused."""
+        part = self.windows["part"]
+        others = self.windows[(part == VALIDATION) | (part == HELDOUT)]
+        if not self.settings.gap_bases or not len(others):
+            return
+        starts, ends, records = others["start"], others["start"] + others["length"], others["record"]
+        for first in range(0, len(self.windows), CHUNK_WINDOWS):
+            chunk = self.windows[first : first + CHUNK_WINDOWS]
+            start, end = chunk["start"], chunk["start"] + chunk["length"]
+            after = np.searchsorted(starts, start)
+            near = np.zeros(len(chunk), bool)
+            for neighbour in (np.minimum(after, len(others) - 1), np.maximum(after - 1, 0)):
+                distance = np.maximum(start - ends[neighbour], starts[neighbour] - end)
+                near |= (distance < self.settings.gap_bases) & (records[neighbour] == chunk["record"])
+            chunk["part"][near & (chunk["part"] == TRAIN)] = UNUSED
 
-def _leave_gap(parts, starts, lengths, record_of_window, gap_bases) -> None:
-    """Training windows that end or begin within `gap_bases` of another part's window, in the same record, are unused."""
-    kept = np.flatnonzero((parts == VALIDATION) | (parts == HELDOUT))
-    train = np.flatnonzero(parts == TRAIN)
-    if not gap_bases or not len(kept) or not len(train):
-        return
-    ends = starts + lengths
-    after = np.searchsorted(kept, train)
-    for neighbour, exists in (
-        (np.minimum(after, len(kept) - 1), after < len(kept)),
-        (np.maximum(after - 1, 0), after > 0),
-    ):
-        other = kept[neighbour]
-        distance = np.maximum(starts[train] - ends[other], starts[other] - ends[train])
-        near = exists & (distance < gap_bases) & (record_of_window[train] == record_of_window[other])
-        parts[train[near]] = UNUSED
+    def _bases_of_records(self) -> np.ndarray:
+        """Bases in the windows of each record, float64 [records]."""
+        bases = np.zeros(len(self.record_starts))
+        for chunk in chunks(self.windows):
+            bases += np.bincount(chunk["record"], weights=chunk["length"], minlength=len(bases))
+        return bases
 
+    def _draw_records(self, names: list[str]) -> tuple[str, ...]:
+        """Records in random order, each held out if that brings the share nearer to the fraction asked for."""
+        bases = self._bases_of_records()
+        wanted, held_out, chosen = self.settings.heldout_fraction * bases.sum(), 0.0, []
+        for record in self.rng.permutation(len(names)):
+            if abs(held_out + bases[record] - wanted) < abs(held_out - wanted):
+                held_out += bases[record]
+                chosen.append(names[record])
+        return tuple(sorted(chosen, key=names.index))
 
-def _refuse_empty(parts: np.ndarray, settings: SplitSettings, strategy: str) -> None:
-    asked = {
-        "train": True,
-        "validation": settings.validation_fraction > 0,
-        "heldout": settings.heldout_fraction > 0,
-    }
-    for name, code in PARTS.items():
-        if asked[name] and not (parts == code).any():
-            raise InputError(
-                f"the {strategy} split leaves no window for the {name} part: give more sequence, "
-                "a smaller data.window_bases or split.gap_bases, or other split fractions"
-            )
+    def refuse_empty(self, strategy: str) -> None:
+        settings, count = self.settings, np.bincount(self.windows["part"], minlength=4)
+        asked = {"train": 1.0, "validation": settings.validation_fraction, "heldout": settings.heldout_fraction}
+        for name, share in asked.items():
+            if share > 0 and not count[PARTS[name]]:
+                raise InputError(
+                    f"the {strategy} split leaves no window for the {name} part: give more sequence, "
+                    "a smaller data.window_bases or split.gap_bases, or other split fractions"
+                )

@@ -22,7 +22,6 @@ from primase.corpus.split import PARTS
 from primase.errors import InputError, MissingFileError
 
 SCHEMA_VERSION = 1
-WINDOW_DTYPE = np.dtype([("start", "<i8"), ("length", "<i4"), ("part", "u1")])
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Corpus:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Corpus":
-        """Raises MissingFileError where `folder` holds no complete corpus, InputError where it is newer than this program."""
+        """Raises MissingFileError where there is no complete corpus, InputError where it is newer than this program."""
         folder = Path(folder)
         try:
             description = json.loads((folder / "corpus.json").read_text("utf-8"))
@@ -55,7 +54,7 @@ class Corpus:
 
     @cached_property
     def windows(self) -> np.ndarray:
-        """Structured array [windows] of WINDOW_DTYPE, in genome order."""
+        """Structured array [windows] of `cut.WINDOW_DTYPE`, in genome order."""
         return np.load(self.folder / "windows.npy", allow_pickle=False)
 
     def part(self, name: str) -> np.ndarray:
@@ -64,7 +63,7 @@ class Corpus:
 
     def part_bases(self, name: str) -> int:
         """A, C, G and T (and N, where kept) in the windows of a part."""
-        return int(self.windows["length"][self.windows["part"] == PARTS[name]].sum(dtype=np.int64))
+        return self.description["bases"][name]
 
     @cached_property
     def _bases(self) -> np.ndarray:
@@ -83,7 +82,7 @@ class Corpus:
         Reads the file instead of mapping it: pages of a map stay counted as memory of the process.
         """
         with open(self.folder / "bases.bin", "rb") as stream:
-            for start, length, _ in self.windows[indices].tolist():
+            for start, length in self.windows[indices][["start", "length"]].tolist():
                 stream.seek(start)
                 yield np.frombuffer(stream.read(length), np.uint8)
 
@@ -110,10 +109,9 @@ class Corpus:
 
     def place(self, window: int) -> tuple[str, int]:
         """Name of the record that a window was cut from, and its 0-based start in it."""
-        starts = pq.read_table(self.folder / "records.parquet", columns=["name", "start"])
-        position = int(self.windows["start"][window])
-        row = int(np.searchsorted(starts["start"].to_numpy(), position, side="right")) - 1
-        return starts["name"][row].as_py(), position - starts["start"][row].as_py()
+        row = self.windows[window]
+        record = pq.read_table(self.folder / "records.parquet", columns=["name", "start"]).slice(int(row["record"]), 1)
+        return record["name"][0].as_py(), int(row["start"]) - record["start"][0].as_py()
 
     @property
     def digest(self) -> str:
