@@ -16,9 +16,8 @@ import matplotlib.pyplot as plt
 def draw(run: Path, output: Path) -> None:
     """Training and validation curves of a run folder, and the rivals of its evaluation.json."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
-    training = [line for line in lines if "seconds" in line]
-    seconds_at = {line["step"]: line["seconds"] for line in training}
-    validation = [(seconds_at[line["step"]], line) for line in lines if "eval_bits_per_base" in line]
+    training = [line for line in lines if "bits_per_base" in line]
+    validation = [line for line in lines if "eval_bits_per_base" in line]
     evaluation = json.loads((run / "evaluation.json").read_text("utf-8"))
 
     plt.rcParams.update({"font.size": 10, "svg.fonttype": "none", "font.family": "sans-serif"})
@@ -28,10 +27,10 @@ def draw(run: Path, output: Path) -> None:
         color="#9db8d2", lw=1.2, label="training batches",
     )  # fmt: skip
     axes.plot(
-        [seconds / 60 for seconds, _ in validation], [line["eval_bits_per_base"] for _, line in validation],
+        [line["seconds"] / 60 for line in validation], [line["eval_bits_per_base"] for line in validation],
         "o-", color="#1f5a92", ms=4, label="validation",
     )  # fmt: skip
-    minutes = max(seconds_at.values()) / 60
+    minutes = validation[-1]["seconds"] / 60
     reached = evaluation["forward"]
     low, high = reached["bits_per_base"] - reached["low"], reached["high"] - reached["bits_per_base"]
     axes.errorbar(
@@ -43,14 +42,14 @@ def draw(run: Path, output: Path) -> None:
             continue  # far above the picture
         axes.axhline(rival["bits_per_base"], color=color, ls="--", lw=1)
         axes.annotate(
-            f"{rival['name']}: {rival['bits_per_base']:.4f}", (minutes * 0.02, rival["bits_per_base"]),
-            xytext=(0, 3), textcoords="offset points", color=color, fontsize=9,
+            f"{rival['name']}: {rival['bits_per_base']:.4f}", (minutes * 1.05, rival["bits_per_base"]),
+            xytext=(0, 3), textcoords="offset points", color=color, fontsize=9, ha="right",
         )  # fmt: skip
     axes.set_xlabel("minutes of training")
     axes.set_ylabel("bits per base")
     axes.set_xlim(0, minutes * 1.06)
     axes.set_ylim(top=min(2.1, axes.get_ylim()[1]))
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.88))
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(output)

@@ -28,6 +28,7 @@ def human_windows(shared_data, name: str) -> list[np.ndarray]:
     [
         ("intron", True, {6: 1.8805, 12: 1.8143, 16: 1.8100}),
         ("intron", False, {6: 1.8829, 12: 1.827}),
+        ("exon", False, {12: 1.9123}),
         ("exon", True, {6: 1.9239, 12: 1.9070, 16: 1.9001}),
     ],
 )
