@@ -41,9 +41,7 @@ def embed(
     if isinstance(sequences, str | Path):
         sequences = [record.sequence for record in read_records([sequences], column=column)]
     vectors = list(
-        _pooled(
-            loaded, sequences, _check_layer(loaded, layer), _check_pooling(pooling), batch_tokens, progress
-        )
+        _pooled(loaded, sequences, _check_layer(loaded, layer), _check_pooling(pooling), batch_tokens, progress)
     )
     return np.stack(vectors) if vectors else np.empty((0, loaded.model.config.hidden_size), np.float32)
 
@@ -59,16 +57,18 @@ def embed_to_file(
 ) -> tuple[int, int]:
     """Embed all records of files into `output` (.npy: the matrix; .parquet: columns name and embedding).
 
-    Returns the numbers of sequences and of dimensions. Nothing is left at `output` unless all went well.
+    Returns the numbers of sequences and of dimensions. Nothing is left at `output` unless all went well. Raises as
+    `embed` does, and OutputExistsError where `output` is there and `overwrite` is not set.
     """
     output = Path(output)
     if output.suffix not in FORMATS:
-        raise InputError(
-            f"{output}: embeddings are written as {' or '.join(FORMATS)}; choose one of these endings"
-        )
+        raise InputError(f"{output}: embeddings are written as {' or '.join(FORMATS)}; choose one of these endings")
+    if output.is_dir():
+        raise OutputExistsError(f"{output}: is a folder; choose another file")
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output}: already exists; choose another file or pass --overwrite")
     records = list(read_records(sources, column=column))
+    output.parent.mkdir(parents=True, exist_ok=True)
     vectors = embed(model, [record.sequence for record in records], **options)
     partial = output.with_name(f".{output.name}.partial")
     try:
@@ -78,9 +78,7 @@ def embed_to_file(
         else:
             width = pa.list_(pa.float32(), vectors.shape[1])
             embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=width)
-            pq.write_table(
-                pa.table({"name": [record.name for record in records], "embedding": embedding}), partial
-            )
+            pq.write_table(pa.table({"name": [record.name for record in records], "embedding": embedding}), partial)
         partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)
@@ -149,15 +147,13 @@ def _pool_group(
     pooling: str,
     batch_tokens: int,
 ) -> list[np.ndarray]:
-    """Rows sorted by length so that little is padded; results are combined in order of rows, so batches do not matter."""
+    """Rows sorted by length so that little is padded; combined in order of rows, so that batches do not matter."""
     outputs: dict[int, np.ndarray] = {}
     by_length = sorted(range(len(rows)), key=lambda place: len(rows[place][1]), reverse=True)
     while by_length:
         count = max(1, batch_tokens // len(rows[by_length[0]][1]))
         batch, by_length = by_length[:count], by_length[count:]
-        for place, values in zip(
-            batch, layer_outputs(loaded, [rows[p][1] for p in batch], layer), strict=True
-        ):
+        for place, values in zip(batch, layer_outputs(loaded, [rows[p][1] for p in batch], layer), strict=True):
             outputs[place] = _pool_row(values, pooling)
     pooled: list[np.ndarray | None] = [None] * sequences
     tokens = np.zeros(sequences)

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,7 +20,11 @@ from primase.errors import RecipeError
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+Steps = Annotated[int, Field(ge=1)]
+"""A number of optimizer steps."""
 
 
 class DataSettings(Settings):
@@ -31,7 +35,7 @@ class DataSettings(Settings):
     unknown_bases: Literal["drop", "keep"] = "drop"
     """Windows with a base other than A, C, G, T: dropped, or kept with such bases as N."""
     short_records: Literal["error", "skip", "keep"] = "error"
-    """Records shorter than a window: refused, left out, or kept as one shorter window (then record ends are kept too)."""
+    """Records shorter than a window: refused, left out, or kept as one shorter window (so are record ends)."""
     column: str | None = None
     """Column of a table that holds the sequences; `text`, then `sequence`, where not named."""
 
@@ -56,7 +60,13 @@ class SplitSettings(Settings):
     @model_validator(mode="after")
     def _leave_something_to_train_on(self) -> "SplitSettings":
         if self.validation_fraction + self.heldout_fraction >= 1:
-            raise ValueError("validation_fraction and heldout_fraction leave nothing to train on")
+            raise ValueError("validation_fraction and heldout_fraction leave nothing to train on; lower one")
+        return self
+
+    @model_validator(mode="after")
+    def _named_records_are_held_out(self) -> "SplitSettings":
+        if self.heldout_records and self.strategy in ("random", "blocks"):
+            raise ValueError(f"heldout_records has no effect on a {self.strategy} split; set split.strategy=records")
         return self
 
 
@@ -98,7 +108,9 @@ class ModelSettings(Settings):
     @model_validator(mode="after")
     def _one_source(self) -> "ModelSettings":
         if (self.preset is None) == (self.config is None):
-            raise ValueError("give model.preset or model.config, one of them")
+            raise ValueError(
+                "give model.preset or model.config, one of them; to use the other one, copy the recipe to a file"
+            )
         return self
 
 
@@ -134,9 +146,9 @@ class TrainingSettings(Settings):
     max_gradient_norm: float = Field(1.0, ge=0)
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """auto: bf16 autocast where the hardware has it, fp32 elsewhere. Weights are kept in fp32."""
-    evaluate_every: int | Literal["epoch", "never"] = "epoch"
+    evaluate_every: Steps | Literal["epoch", "never"] = "epoch"
     """Steps between measurements on the validation part, or each epoch."""
-    save_every: int | Literal["epoch", "evaluation"] = "evaluation"
+    save_every: Steps | Literal["epoch", "evaluation"] = "evaluation"
     """Steps between checkpoints, or each epoch, or after each measurement."""
     log_every: int = Field(10, ge=1)
     """Steps between lines of metrics.jsonl."""
@@ -154,9 +166,7 @@ class TrainingSettings(Settings):
     @model_validator(mode="after")
     def _has_an_end(self) -> "TrainingSettings":
         if self.epochs is None and self.steps is None and self.minutes is None:
-            raise ValueError(
-                "the training has no end: set training.epochs, training.steps or training.minutes"
-            )
+            raise ValueError("the training has no end: set training.epochs, training.steps or training.minutes")
         return self
 
 
@@ -197,9 +207,7 @@ class Recipe(Settings):
         try:
             values = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise RecipeError(
-                f"{source}: not a TOML file ({error}); see a shipped recipe for the form"
-            ) from error
+            raise RecipeError(f"{source}: not a TOML file ({error}); see a shipped recipe for the form") from error
         pairs = overrides.items() if isinstance(overrides, Mapping) else map(_parse_override, overrides)
         for dotted_key, value in pairs:
             _set_dotted(values, dotted_key, value)
@@ -241,9 +249,7 @@ class Recipe(Settings):
 def shipped_recipes() -> list[str]:
     """Names of the recipes that come with the package."""
     folder = resources.files("primase") / "recipes"
-    return sorted(
-        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
-    )
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def _recipe_text(name_or_file: str | Path) -> tuple[str, str]:
@@ -278,14 +284,40 @@ def _set_dotted(values: dict[str, Any], dotted_key: str, value: Any) -> None:
 
 
 def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(where, _flattened(_known_keys(Recipe)), n=1, cutoff=0.5)
+    """What is wrong with one of the values that are wrong, and what it may be; a key that is unknown comes first."""
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    first, known = problems[0], _flattened(_known_keys(Recipe))
+    where = _dotted(first)
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(where, [*known, *Recipe.model_fields], n=1, cutoff=0.5)
         return f"unknown key {where}" + (f"; did you mean {close[0]}?" if close else "")
-    message = problem["msg"].removeprefix("Value error, ")
-    given = "" if problem["type"] in {"missing", "value_error"} else f" (given: {problem['input']!r})"
-    return f"{where}: {message}{given}" if where else message
+    if first["type"] == "missing":
+        return f"{where} is missing; see a shipped recipe for the form"
+    if first["type"] == "value_error":
+        message = first["msg"].removeprefix("Value error, ")
+        return f"{where}: {message}" if where else message
+    # A setting that may be of several types has a problem with each: a whole number, or one of some words.
+    setting = next((key for key in known if f"{where}.".startswith(f"{key}.")), where)
+    wanted = dict.fromkeys(_wanted(p, setting) for p in problems if _dotted(p).startswith(setting))
+    return f"{setting}: must be {' or '.join(wanted)} (given: {first['input']!r})"
+
+
+def _dotted(problem: Mapping[str, Any]) -> str:
+    return ".".join(str(part) for part in problem["loc"])
+
+
+def _wanted(problem: Mapping[str, Any], setting: str) -> str:
+    """What a value must be, by the name that pydantic gives to the problem, else in its words."""
+    words = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "string": "text",
+        "dict": "a table of keys and values",
+        "model": f"a section: set its keys, as in {setting}.key=value",
+        "tuple": f"a list, as in {setting}=['...', '...']",
+    }
+    return words.get(problem["type"].partition("_")[0]) or problem["msg"].removeprefix("Input should be ")
 
 
 def _known_keys(model: type[BaseModel]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ evaluation.json    the held-out measurement beside its rivals
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,12 @@ from primase.errors import InputError, MissingFileError, OutputExistsError
 from primase.recipe import Recipe
 
 CORPUS_REFERENCE = "corpus.reference.json"
+
+OWN_NAMES = {
+    "recipe.toml", "environment.json", "corpus", CORPUS_REFERENCE, "metrics.jsonl", "checkpoints", "final",
+    "evaluation.json", "report.html", "runs",
+}  # fmt: skip
+"""What a run folder may hold; `runs` is where TensorBoard's log goes."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +48,52 @@ class RunFolder:
 
     @classmethod
     def create(cls, folder: str | Path, *, overwrite: bool) -> "RunFolder":
-        """An empty run folder. Raises OutputExistsError where something is there already and is not to be overwritten."""
+        """An empty run folder. Raises OutputExistsError where something is there that is not to be overwritten."""
         run = cls(Path(folder))
-        if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
-            if not run.recipe_file.is_file():
-                raise OutputExistsError(
-                    f"{folder}: exists and is no run of Primase; choose another output folder"
-                )
-            if not overwrite:
-                raise OutputExistsError(
-                    f"{folder}: already holds a run; pass --resume to go on with it, --overwrite to replace it, "
-                    "or choose another output folder"
-                )
+        if run._may_be_replaced(overwrite):
             shutil.rmtree(run.folder)
         run.folder.mkdir(parents=True, exist_ok=True)
         return run
+
+    @classmethod
+    @contextmanager
+    def creating(cls, folder: str | Path, *, overwrite: bool) -> Iterator["RunFolder"]:
+        """As `create`; where the block raises, the folder is gone and a run that was to be replaced is back in it."""
+        run = cls(Path(folder))
+        aside = run.folder.with_name(f".{run.folder.name}.replaced")
+        shutil.rmtree(aside, ignore_errors=True)
+        if run._may_be_replaced(overwrite):
+            run.folder.rename(aside)
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            yield run
+        except BaseException:
+            shutil.rmtree(run.folder, ignore_errors=True)
+            if aside.exists():
+                aside.rename(run.folder)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def _may_be_replaced(self, overwrite: bool) -> bool:
+        """Whether there is a run to replace. Raises OutputExistsError where something is there that must stay."""
+        if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
+            return False
+        if not self.recipe_file.is_file():
+            raise OutputExistsError(f"{self.folder}: exists and is no run of Primase; choose another output folder")
+        if not overwrite:
+            raise OutputExistsError(
+                f"{self.folder}: already holds a run; pass --resume to go on with it, --overwrite to replace it, "
+                "or choose another output folder"
+            )
+        # Somebody's project may have a recipe.toml too, and must not be deleted for it.
+        names = sorted(entry.name for entry in self.folder.iterdir())
+        foreign = [name for name in names if name not in OWN_NAMES and not name.endswith(".partial")]
+        if foreign:
+            raise OutputExistsError(
+                f"{self.folder}: holds {foreign[0]}, which no run of Primase writes, so it is not replaced; "
+                "choose another output folder"
+            )
+        return True
 
     @property
     def recipe_file(self) -> Path:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from primase.corpus.hub import MODEL_FILES, local_folder
 from primase.errors import MissingFileError, ModelError
 from primase.models.build import silence_transformers
 from primase.sequence_encoder import SequenceEncoder
@@ -60,18 +61,24 @@ def load_model(name_or_folder: str | Path, *, causal: bool = True) -> LoadedMode
             )
         place = str(Path(place) / "final")
     silence_transformers()
-    tokenizer = load_tokenizer(place)
+    folder = local_folder(place, MODEL_FILES)
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{place}: no model here (config.json is missing); give a run, a model folder or a Hub name")
+    tokenizer = load_tokenizer(folder)
     model_class = AutoModelForCausalLM if causal else AutoModel
     try:
         model, loading = model_class.from_pretrained(
-            place,
+            folder,
             dtype=torch.float32,
             output_loading_info=True,
             use_safetensors=True,
-            local_files_only=Path(place).exists(),
+            local_files_only=True,
         )
-    except Exception as error:  # transformers, safetensors and the Hub raise a dozen types here
-        raise ModelError(f"{place}: no usable model ({' '.join(str(error).split())[:200]})") from error
+    except Exception as error:  # transformers and safetensors raise a dozen types here
+        raise ModelError(
+            f"{place}: the model cannot be loaded ({' '.join(str(error).split())[:200]}); it needs config.json and "
+            "model.safetensors as transformers saves them"
+        ) from error
     if causal and loading["missing_keys"]:
         raise ModelError(
             f"{place}: not a complete causal language model (without {sorted(loading['missing_keys'])[0]}); "
@@ -173,9 +180,7 @@ def _score_batch(loaded: LoadedModel, batch: list[_Row]) -> None:
     inputs, starts = padded(loaded, [row.ids for row in batch])
     logits = _forward(loaded.model, inputs).logits.float()
     targets = inputs["input_ids"][:, 1:]
-    nats = (
-        nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), targets, reduction="none").cpu().numpy()
-    )
+    nats = nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), targets, reduction="none").cpu().numpy()
     for row, row_nats, start in zip(batch, nats, starts.tolist(), strict=True):
         scored = row_nats[start + row.scored_from - 1 : start + len(row.ids) - 1]
         row.score.nats[row.slot : row.slot + len(scored)] = scored
@@ -183,7 +188,7 @@ def _score_batch(loaded: LoadedModel, batch: list[_Row]) -> None:
 
 @torch.inference_mode()
 def layer_outputs(loaded: LoadedModel, rows: list[np.ndarray], layer: int | str) -> Iterator[np.ndarray]:
-    """float32 [tokens, width] of each token row: hidden states after `layer` (0 the embedding, -1 the last) or `logits`."""
+    """float32 [tokens, width] of each row: hidden states after `layer` (0 the embedding, -1 the last), or `logits`."""
     inputs, starts = padded(loaded, rows)
     if layer == "logits":
         values = _forward(loaded.model, inputs).logits

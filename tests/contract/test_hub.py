@@ -3,15 +3,19 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
+from primase.corpus.hub import TOKENIZER_FILES, local_folder
 from primase.embedding import embed
+from primase.tokenizers import load_tokenizer
 from tests.models import tiny_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -36,11 +40,15 @@ def hub(tmp_path):
             path = self.path.split("?")[0]
             file = folder / path.rsplit("/", 1)[-1]
             if path.startswith("/api/models/lab/tiny-dna"):
-                names = [{"rfilename": entry.name} for entry in sorted(folder.iterdir())]
-                body = json.dumps({"id": "lab/tiny-dna", "sha": COMMIT, "siblings": names}).encode()
+                files = sorted(folder.iterdir())
+                names = [{"rfilename": entry.name} for entry in files]
+                answer = {"id": "lab/tiny-dna", "sha": COMMIT, "siblings": names}
                 if "/tree/" in path:
-                    body = json.dumps([]).encode()
-                self.send(200, body, with_body, {"Content-Type": "application/json"})
+                    answer = [
+                        {"type": "file", "path": entry.name, "oid": COMMIT, "size": entry.stat().st_size}
+                        for entry in files
+                    ]
+                self.send(200, json.dumps(answer).encode(), with_body, {"Content-Type": "application/json"})
             elif path.startswith("/lab/tiny-dna/resolve/") and file.is_file():
                 body = file.read_bytes()
                 self.send(200, body, with_body, {"ETag": f'"{hashlib.sha256(body).hexdigest()}"'})
@@ -84,7 +92,26 @@ def test_a_name_that_the_hub_does_not_know_is_one_line(tmp_path, hub):
     (tmp_path / "s.fa").write_text(">a\nACGTTGCATTGACCA\n")
     environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "cache")}
     environment.pop("HF_HUB_OFFLINE", None)
-    command = [sys.executable, "-m", "primase", "embed", "lab/absent", "s.fa", "-o", "v.npy"]
+    settings = ["--set", "tokenizer.kind=pretrained", "--set", "tokenizer.name=lab/absent"]
+    command = [sys.executable, "-m", "primase", "prepare", "s.fa", "-o", "corpus", *settings]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1 and "lab/absent" in result.stderr
+
+
+def test_what_was_fetched_before_is_found_without_a_network(tmp_path, monkeypatch):
+    def unknown_host(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown_host)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--lab--tiny-dna"
+    snapshot = repository / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    tiny_model(k=3).tokenizer.save_pretrained(snapshot)
+    begun = time.perf_counter()
+    folder = local_folder("lab/tiny-dna", TOKENIZER_FILES)
+    assert folder == snapshot and len(load_tokenizer(folder)) == 9 + 4**3
+    assert time.perf_counter() - begun < 3

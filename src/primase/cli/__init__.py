@@ -3,9 +3,10 @@
 Command modules import torch inside their functions, so that `primase --help` answers at once.
 """
 
-import errno
-import os
+import signal
 import sys
+import threading
+from types import FrameType
 
 import typer
 
@@ -31,9 +32,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(
-        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
-    ),
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
     pass
 
@@ -43,30 +42,18 @@ for module in (demo, doctor, simulate, tokenizer, prepare, plan, pretrain, evalu
 
 
 def main() -> None:
-    """Run a command. A user's mistake is one line on stderr and exit code 2; a traceback is a bug."""
+    """Run a command. A user's mistake is one line on stderr and exit code 2; a traceback is a bug.
+
+    Ctrl-C ends with code 130 and SIGTERM with 143, after what was half-written is removed; training saves a checkpoint.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _leave_on_signal)
     try:
-        app()
+        app(prog_name="primase")
     except PrimaseError as error:
-        _leave(str(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has gone
-        sys.exit(141)
-    except OSError as error:
-        if error.errno not in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EFBIG,
-            errno.EACCES,
-            errno.EROFS,
-            errno.EPERM,
-        ):
-            raise
-        place = f"{error.filename}: " if error.filename else ""
-        _leave(
-            f"{place}{error.strerror}; nothing half-written was kept. Free space or choose another output folder"
-        )
+        print(f"primase: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
 
 
-def _leave(message: str) -> None:
-    print(f"primase: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+def _leave_on_signal(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)

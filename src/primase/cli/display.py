@@ -5,14 +5,8 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -22,9 +16,7 @@ def duration(seconds: float) -> str:
     for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
         if seconds < limit:
             return (
-                f"{seconds / unit:.0f} {name}"
-                if seconds >= 10 * unit or unit == 1
-                else f"{seconds / unit:.1f} {name}"
+                f"{seconds / unit:.0f} {name}" if seconds >= 10 * unit or unit == 1 else f"{seconds / unit:.1f} {name}"
             )
     return f"{seconds / 86_400:.0f} days"
 
@@ -33,19 +25,16 @@ class Display:
     """Progress on stderr. `stage` is for work with a share done, `step` for training steps with metrics."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
-        self._bar: Progress | None = None
+        # Neither FORCE_COLOR nor a continuous-integration service makes a log file a terminal.
+        is_terminal = sys.stderr.isatty()
+        self.console = Console(stderr=True, force_terminal=is_terminal)
+        self._bar = _bar(self.console) if is_terminal and not self.console.is_dumb_terminal else None
         self._task: int | None = None
         self._what = ""
         self._begun = self._last_line = time.monotonic()
 
     def __enter__(self) -> "Display":
-        if self.console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-                TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False), TextColumn("{task.fields[note]}"),
-                console=self.console,
-            )  # fmt: skip
+        if self._bar:
             self._bar.start()
         return self
 
@@ -57,8 +46,12 @@ class Display:
         """`share` of the work called `what` is done, 0 to 1."""
         if self._bar:
             if what != self._what:
-                self._task = self._bar.add_task(what, total=1.0, note=note)
-            self._bar.update(self._task, completed=share, note=note)
+                if self._task is not None:
+                    self._bar.remove_task(self._task)
+                self._task = self._bar.add_task(what, total=None, note=note)
+            # Without a share done the bar pulses: it works, and nobody knows for how long.
+            total, note = (1.0, f"left  {note}") if share > 0 else (None, note)
+            self._bar.update(self._task, completed=share, total=total, note=note)
         else:
             self._write_line(what, share, note)
         self._what = what
@@ -69,8 +62,8 @@ class Display:
             self._begun = now
         elif now - self._last_line < SECONDS_BETWEEN_LINES and share < 1:
             return
-        left = (now - self._begun) * (1 - share) / share if share > 0 else None
-        remaining = f", about {duration(left)} left" if left is not None and share < 1 else ""
+        left = (now - self._begun) * (1 - share) / share if share > 0 else 0
+        remaining = f", about {duration(left)} left" if left >= 1 else ""
         print(f"{what}: {share:.0%}{remaining}{'  ' + note if note else ''}", file=sys.stderr, flush=True)
         self._last_line = now
 
@@ -84,3 +77,19 @@ class Display:
         if "tokens_per_second" in metrics:
             parts.append(f"{metrics['tokens_per_second']:,.0f} tokens/s")
         self.stage("training", step / steps, "  ".join(parts))
+
+
+def _bar(console: Console) -> Progress:
+    """One line; on a narrow terminal the end of the note gives way, and never the time left."""
+    fixed, yielding = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    return Progress(
+        TextColumn("{task.description}", table_column=fixed),
+        BarColumn(bar_width=16),
+        TaskProgressColumn(table_column=fixed),
+        TimeRemainingColumn(table_column=fixed),
+        TextColumn("{task.fields[note]}", table_column=yielding),
+        console=console,
+        expand=True,
+        # What is printed meanwhile appears above the bar, unless it goes into a file.
+        redirect_stdout=sys.stdout.isatty(),
+    )

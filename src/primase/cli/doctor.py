@@ -9,7 +9,10 @@ from primase.cli import options
 
 
 def command(as_json: options.AsJson = False) -> None:
-    """Show hardware, library versions, number formats and the measured speed of a matrix product."""
+    """Show what this machine and this installation can do.
+
+    Hardware, library versions, number formats and the measured speed of a matrix product.
+    """
     from primase.training import hardware
 
     facts = hardware.describe()

@@ -9,6 +9,7 @@ import typer
 
 from primase.cli import options
 from primase.cli.display import Display, duration
+from primase.cli.writing import writing
 
 
 def command(
@@ -19,13 +20,16 @@ def command(
     column: options.Column = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print parameters, tokens, steps, memory and the time measured on this machine; warn of what is known to go wrong."""
+    """Say what a run will take, before it starts.
+
+    Parameters, tokens, steps, memory and the time measured on this machine, and warnings of what is known to go wrong.
+    """
     from primase.recipe import Recipe
     from primase.training.run import plan
 
     settings_of_run = Recipe.load(recipe, options.overrides(settings, minutes, column))
-    with tempfile.TemporaryDirectory(prefix="primase-plan-") as workplace, Display() as display:
-        result = plan(sources, Path(workplace), settings_of_run, display.stage)
+    with tempfile.TemporaryDirectory(prefix="primase-plan-") as folder, writing(Path(folder)), Display() as display:
+        result = plan(sources, Path(folder), settings_of_run, display.stage)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(result), indent=2))
     else:
@@ -34,24 +38,17 @@ def command(
 
 def print_plan(plan) -> None:
     """A `primase.training.plan.Plan` as a few lines."""
-    rows = [
-        ("parameters", f"{plan.parameters:,}, of which {plan.active_parameters:,} work on a token"),
-        (
-            "training part",
-            f"{plan.train_bases:,} bases in {plan.train_windows:,} windows, {plan.tokens_per_epoch:,} tokens an epoch",
-        ),
-        (
-            "steps",
-            f"{plan.steps:,} ({plan.epochs:.2f} epochs of {plan.steps_per_epoch:,} steps), {plan.tokens:,} tokens",
-        ),
-        (
-            "memory",
-            f"{plan.training_state_bytes / 2**20:,.0f} MiB for weights, gradients and optimizer, activations beside",
-        ),
-        ("measured speed", f"{plan.seconds_per_step:.3g} s a step, {plan.tokens_per_second:,.0f} tokens/s"),
-        ("training time", f"about {duration(plan.training_seconds)}, measurements and checkpoints beside"),
-    ]
-    for name, value in rows:
+    bases, state_mib = f"{plan.train_bases:,} bases", plan.training_state_bytes / 2**20
+    rows = {
+        "parameters": f"{plan.parameters:,}, of which {plan.active_parameters:,} work on a token",
+        "training part": f"{bases} in {plan.train_windows:,} windows, {plan.tokens_per_epoch:,} tokens",
+        "steps": f"{plan.steps:,} ({plan.epochs:.2f} epochs of {plan.steps_per_epoch:,} steps), {plan.tokens:,} tokens",
+        "memory": f"{state_mib:,.0f} MiB for weights, gradients and optimizer; activations come on top",
+        "measured speed": f"{plan.seconds_per_step:.3g} s a step, {plan.tokens_per_second:,.0f} tokens/s",
+        "training time": f"about {duration(plan.training_seconds)}; measurements and checkpoints come on top",
+    }
+    typer.echo("The plan:")
+    for name, value in rows.items():
         typer.echo(f"  {name:<15} {value}")
     for warning in plan.warnings:
         typer.echo(f"  warning: {warning}")

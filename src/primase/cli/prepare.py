@@ -8,32 +8,34 @@ import typer
 
 from primase.cli import options
 from primase.cli.display import Display
+from primase.cli.writing import writing
 
 
 def command(
     sources: options.Sources,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The corpus folder to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The corpus folder to write.")],
     recipe: options.RecipeName = "small",
     settings: options.Settings = None,
     column: options.Column = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Cut a genome into windows, split them into parts, tokenize; pretrain can then be given the folder."""
+    """Cut a genome into windows, split and tokenize them.
+
+    The folder can be given to pretrain in place of the genome, with the same recipe and settings.
+    """
     from primase.corpus.prepare import prepare
     from primase.recipe import Recipe
 
     settings_of_run = Recipe.load(recipe, options.overrides(settings, column=column))
-    with Display() as display:
+    with writing(output), Display() as display:
         corpus = prepare(sources, output, settings_of_run, overwrite=overwrite, progress=display.stage)
-    if as_json:
-        typer.echo(json.dumps(corpus.description, indent=2))
-        return
     facts = corpus.description
-    typer.echo(f"{output}: {facts['records']:,} records, split by {facts['split']['strategy']}")
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    typer.echo(f"{output}: {facts['records']:,} records, {facts['split']['strategy']} split")
     for part, windows in facts["windows"].items():
         typer.echo(f"  {part:<10} {windows:>12,} windows {facts['bases'].get(part, 0):>16,} bases")
     if facts["unknown_tokens"]:
-        typer.echo(
-            f"  {facts['unknown_tokens']:,} of {facts['tokens']:,} tokens are unknown to the tokenizer"
-        )
+        typer.echo(f"  {facts['unknown_tokens']:,} of {facts['tokens']:,} tokens are unknown to the tokenizer")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from primase.cli import options
 from primase.cli.display import Display
 from primase.cli.plan import print_plan
+from primase.cli.writing import writing
 from primase.errors import InputError
 
 
@@ -17,14 +19,21 @@ def command(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="GENOME...",
-            help="FASTA, CSV, TSV or Parquet files, folders of them, or a prepared corpus.",
+            metavar="GENOME", help="FASTA, CSV, TSV or Parquet files (.gz too), folders of them, or a prepared corpus."
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The run folder (default runs/NAME).")
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="The run folder (default runs/NAME).")
     ] = None,
-    recipe: options.RecipeName = "small",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            metavar="RECIPE",
+            help="demo, small (the default), tutorial, or a TOML file of your own.",
+        ),
+    ] = None,
     settings: options.Settings = None,
     minutes: options.Minutes = None,
     column: options.Column = None,
@@ -32,27 +41,25 @@ def command(
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Train a DNA language model from scratch on a genome."""
+    """Train a DNA language model from scratch on a genome.
+
+    Ctrl-C saves a checkpoint; --resume goes on from it as if nothing had happened.
+    """
+    from primase.recipe import Recipe
     from primase.training import run
 
     if (resume is None) == (not sources):
         raise InputError("give a genome to begin with, or --resume RUN to go on with a run, one of them")
-    with Display() as display:
+    if resume is not None and (output is not None or overwrite):
+        raise InputError(f"--resume {resume}: goes on in its own folder; leave out --output and --overwrite")
+    overrides = options.overrides(settings, minutes, column)
+    output = resume or output or _default_output(sources[0])
+    with writing(output), Display() as display:
         if resume is not None:
-            own = _recipe_for_resume(resume, recipe, options.overrides(settings, minutes, column))
+            own = _recipe_for_resume(resume, recipe, overrides)
             result = run.resume(resume, recipe=own, on_step=display.step)
         else:
-            output = output or Path("runs") / Path(sources[0]).name.split(".")[0]
-            result = run.pretrain(
-                sources,
-                output,
-                recipe,
-                overrides=options.overrides(settings, minutes, column),
-                overwrite=overwrite,
-                on_plan=lambda plan: None if as_json else _print_plan_above(display, plan),
-                on_preparing=display.stage,
-                on_step=display.step,
-            )
+            result = _pretrain(sources, output, Recipe.load(recipe or "small", overrides), overwrite, as_json, display)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(result), default=str, indent=2))
     else:
@@ -61,30 +68,44 @@ def command(
         raise typer.Exit(128 + {"SIGINT": 2, "SIGTERM": 15}[result.interrupted])
 
 
-def _recipe_for_resume(run_folder: Path, recipe: str, overrides: list[str]):
+def _pretrain(sources: list[str], output: Path, recipe, overwrite: bool, as_json: bool, display: Display):
+    """A run that is replaced is deleted only when the new one begins to train: until then a mistake brings it back."""
+    from primase.run_folder import RunFolder
+    from primase.training.run import pretrain
+
+    with ExitStack() as until_training:
+        until_training.enter_context(RunFolder.creating(output, overwrite=overwrite))
+
+        def on_plan(plan) -> None:
+            until_training.close()
+            if not as_json:
+                print_plan(plan)
+
+        return pretrain(sources, output, recipe, on_plan=on_plan, on_preparing=display.stage, on_step=display.step)
+
+
+def _default_output(source: str) -> Path:
+    """runs/NAME, by the name of the first source up to its first dot."""
+    return Path("runs") / (Path(source).resolve().name.lstrip(".").split(".")[0] or "genome")
+
+
+def _recipe_for_resume(run_folder: Path, recipe: str | None, overrides: list[str]):
     """The recipe that the options describe, where any was given; it must be the run's own."""
     from primase.recipe import Recipe
     from primase.run_folder import RunFolder
 
-    if recipe == "small" and not overrides:
+    if recipe is None and not overrides:
         return None
-    own = RunFolder.open(run_folder).recipe()
-    if recipe == "small" or recipe == own.name:
-        return Recipe.load(RunFolder.open(run_folder).recipe_file, overrides)
-    return Recipe.load(recipe, overrides)
-
-
-def _print_plan_above(display: Display, plan) -> None:
-    display.console.print("The plan:")
-    print_plan(plan)
+    run = RunFolder.open(run_folder)
+    return Recipe.load(run.recipe_file if recipe in (None, run.recipe().name) else recipe, overrides)
 
 
 def _print_end(result) -> None:
     if result.interrupted:
         typer.echo(
-            f"Stopped by {result.interrupted} after step {result.steps:,} of {result.planned_steps:,}; a checkpoint is saved."
+            f"Stopped by {result.interrupted} after step {result.steps:,} of {result.planned_steps:,}; "
+            f"a checkpoint is saved.\nGo on with:  primase pretrain --resume {result.run}"
         )
-        typer.echo(f"Go on with:  primase pretrain --resume {result.run}")
         return
     measured = (
         f", best on validation {result.validation_bits_per_base:.4f} bits per base (step {result.best_step:,})"

@@ -6,25 +6,34 @@ from typing import Annotated
 import typer
 
 from primase.cli import options
+from primase.cli.writing import writing
 from primase.errors import OutputExistsError
 
 
 def command(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The FASTA file to write; a .json is written beside it.")
+        Path,
+        typer.Option("--output", "-o", metavar="FASTA", help="The FASTA file to write; a .json is written beside it."),
     ],
-    bases: Annotated[int, typer.Option(min=1000, help="Length of the genome.")] = 4_000_000,
-    records: Annotated[int, typer.Option(min=1, help="Number of chromosomes.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the source and of the draw.")] = 0,
+    bases: Annotated[int, typer.Option(min=1000, metavar="BASES", help="Length of the genome.")] = 4_000_000,
+    records: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Number of chromosomes.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Seed of the source and of the draw.")] = 0,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Draw a genome from a known source: genes on both strands, motifs, diverged repeats, background."""
+    """Write a genome drawn from a known source.
+
+    It has genes on both strands, motifs, diverged repeats and background; how far any model is from the best possible
+    one can be computed.
+    """
     from primase.simulate import simulate_to_file, simulation_file
 
     for file in (output, simulation_file(output)):
+        if file.is_dir():
+            raise OutputExistsError(f"{file}: is a folder; choose another file")
         if file.exists() and not overwrite:
             raise OutputExistsError(f"{file}: already exists; choose another file or pass --overwrite")
-    simulate_to_file(output, bases=bases, records=records, seed=seed)
+    with writing(output):
+        simulate_to_file(output, bases=bases, records=records, seed=seed)
     typer.echo(
         f"{output}: {bases:,} bases in {records} records; {simulation_file(output)} says what they were drawn from"
     )

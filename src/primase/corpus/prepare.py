@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from primase import dna
 from primase.corpus.cut import Stretches, chunks, cut_windows
+from primase.corpus.hub import TOKENIZER_FILES, local_folder
 from primase.corpus.split import PARTS, UNUSED, SplitChoice, split_windows
 from primase.corpus.store import SCHEMA_VERSION, Corpus
 from primase.errors import InputError, OutputExistsError
@@ -39,19 +40,19 @@ def prepare(
     """Write the corpus folder `output` from FASTA files, tables or folders of them.
 
     Nothing is left at `output` unless all went well. Raises InputError for sequences that cannot be used and
-    OutputExistsError where `output` exists and `overwrite` is not set.
+    OutputExistsError where `output` is a corpus and `overwrite` is not set, or is anything else but an empty folder.
     """
     output = Path(output)
-    if output.exists() and not overwrite:
-        raise OutputExistsError(f"{output}: already exists; choose another folder or pass --overwrite")
+    _refuse_to_replace(output, overwrite)
     tokenizer = None if recipe.tokenizer.kind == "byte-pair" else _ready_tokenizer(recipe)
     files = sequence_files(sources)
+    _refuse_corpora(files)
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         records = _write_bases(files, partial, recipe.data, progress)
-        windows, choice = _cut_and_split(records, partial, recipe)
+        windows, choice = _cut_and_split(files, records, partial, recipe)
         np.save(partial / "windows.npy", windows)
         corpus = Corpus(partial, {})
         if tokenizer is None:
@@ -71,6 +72,23 @@ def prepare(
     return Corpus.open(output)
 
 
+def _refuse_to_replace(output: Path, overwrite: bool) -> None:
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not (output / "corpus.json").is_file():
+        raise OutputExistsError(f"{output}: already exists and is no corpus of Primase; choose another output folder")
+    if not overwrite:
+        raise OutputExistsError(
+            f"{output}: already exists; pass --overwrite to replace it, or choose another output folder"
+        )
+
+
+def _refuse_corpora(files: list[Path]) -> None:
+    for file in files:
+        if file.name == "records.parquet" and (file.parent / "corpus.json").is_file():
+            raise InputError(f"{file.parent}: is prepared already; give it to primase pretrain, with nothing beside it")
+
+
 @dataclass
 class _Records:
     """What one pass over the sources leaves in memory: 16 bytes a record and 16 bytes a run of non-ACGT."""
@@ -86,9 +104,7 @@ class _Records:
 class _RecordWriter:
     """Appends finished records to records.parquet in batches."""
 
-    SCHEMA = pa.schema(
-        [("name", pa.string()), ("source", pa.string()), ("start", pa.int64()), ("length", pa.int64())]
-    )
+    SCHEMA = pa.schema([("name", pa.string()), ("source", pa.string()), ("start", pa.int64()), ("length", pa.int64())])
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -134,7 +150,8 @@ def _write_bases(files: list[Path], folder: Path, data: DataSettings, progress: 
                 if length < data.window_bases and data.short_records == "error":
                     raise InputError(
                         f"{piece.source}: record {piece.record} has {length:,} bases, fewer than a window of "
-                        f"{data.window_bases:,}; set data.window_bases lower, or data.short_records to skip or keep"
+                        f"{data.window_bases:,}; leave such records out with --set data.short_records=skip, keep them "
+                        "with --set data.short_records=keep, or set data.window_bases lower"
                     )
                 records.add(piece.record, Path(piece.source).name, record_start, length)
                 starts.append(record_start)
@@ -144,7 +161,7 @@ def _write_bases(files: list[Path], folder: Path, data: DataSettings, progress: 
     letters = {letter: int(counts[ord(letter)] + counts[ord(letter.lower())]) for letter in "ACGTN"}
     letters["soft_masked"] = int(counts[ord("a") : ord("z") + 1].sum())
     if not sum(letters[base] for base in "ACGT"):
-        raise InputError(f"{files[0]}: no A, C, G or T in it, only N; is it a masked or an empty assembly?")
+        raise InputError(f"{_names(files)}: no A, C, G or T in it, only N; give an assembly that is not masked with N")
     return _Records(
         places=Stretches(starts.array(), ends.array()),
         unknown=Stretches(unknown_starts.array(), unknown_ends.array()),
@@ -187,22 +204,37 @@ def _note_unknown(bases: np.ndarray, offset: int, starts: _Growing, ends: _Growi
         ends.extend(edges[1::2] + offset)
 
 
-def _cut_and_split(records: _Records, folder: Path, recipe: Recipe) -> tuple[np.ndarray, SplitChoice]:
+def _cut_and_split(
+    files: list[Path], records: _Records, folder: Path, recipe: Recipe
+) -> tuple[np.ndarray, SplitChoice]:
     """The table of windows with the part of each, and how the parts were chosen."""
-    windows = cut_windows(records.places, records.unknown, recipe.data)
 
     def read_record_names() -> list[str]:
         return pq.read_table(folder / "records.parquet", columns=["name"])["name"].to_pylist()
 
-    choice = split_windows(
-        windows,
-        records.places.starts,
-        read_record_names,
-        recipe.split,
-        seed=recipe.seed,
-        is_table=records.from_table,
-    )
+    longest = int((records.places.ends - records.places.starts).max())
+    try:
+        if longest < recipe.data.window_bases and recipe.data.short_records == "skip":
+            raise InputError(
+                f"every record is shorter than a window of {recipe.data.window_bases:,} bases, the longest has "
+                f"{longest:,}; set data.window_bases lower"
+            )
+        windows = cut_windows(records.places, records.unknown, recipe.data)
+        choice = split_windows(
+            windows,
+            records.places.starts,
+            read_record_names,
+            recipe.split,
+            seed=recipe.seed,
+            is_table=records.from_table,
+        )
+    except InputError as error:
+        raise InputError(f"{_names(files)}: {error}") from error
     return windows, choice
+
+
+def _names(files: list[Path]) -> str:
+    return ", ".join(map(str, files[:3])) + (", ..." if len(files) > 3 else "")
 
 
 def _ready_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
@@ -211,7 +243,7 @@ def _ready_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
         return base_tokenizer()
     if settings.kind == "kmer":
         return kmer_tokenizer(settings.k)
-    return load_tokenizer(settings.name)
+    return load_tokenizer(local_folder(settings.name, TOKENIZER_FILES))
 
 
 def _train_byte_pair(corpus: Corpus, recipe: Recipe) -> PreTrainedTokenizerBase:
@@ -266,9 +298,7 @@ def _describe(
     checksum.update(windows)
     return {
         "schema_version": SCHEMA_VERSION,
-        "sources": [
-            {"name": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files
-        ],
+        "sources": [{"name": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files],
         "records": len(records.places.starts),
         "from_table": records.from_table,
         "base_counts": records.base_counts,

@@ -4,7 +4,6 @@ import copy
 import difflib
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +16,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from primase.corpus.hub import CONFIGURATION_FILES, local_folder
 from primase.errors import ModelError, RecipeError
 from primase.models.presets import PRESETS
 from primase.recipe import ModelSettings
+
+SHORTEST_CONTEXT = 4
+"""Tokens: one to begin with, some to predict."""
 
 
 def silence_transformers() -> None:
@@ -31,9 +34,10 @@ def silence_transformers() -> None:
 def configuration(settings: ModelSettings, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
     """The transformers configuration that the settings mean, with the tokenizer's vocabulary and special tokens.
 
-    Raises RecipeError for a preset or a setting that does not exist, ModelError for a configuration that cannot be
-    read or whose vocabulary is too small for the tokenizer.
+    Raises RecipeError for a preset or a setting that does not exist or that no model can have, ModelError for a
+    configuration that cannot be read or whose vocabulary is too small for the tokenizer.
     """
+    silence_transformers()
     values = _base_values(settings)
     if settings.preset is not None:
         values["vocab_size"] = len(tokenizer)
@@ -48,13 +52,7 @@ def configuration(settings: ModelSettings, tokenizer: PreTrainedTokenizerBase) -
         config = AutoConfig.for_model(model_type, **copy.deepcopy(values | settings.settings))
     except Exception as error:  # transformers validates with several exception types
         raise RecipeError(f"model.settings: {_one_line(error)}") from error
-    if config.num_attention_heads % (
-        getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    ):
-        raise RecipeError(
-            f"model.settings.num_key_value_heads: {config.num_key_value_heads} does not divide the "
-            f"{config.num_attention_heads} attention heads"
-        )
+    _refuse_unusable(settings, config)
     if config.vocab_size < len(tokenizer):
         raise ModelError(
             f"the model has {config.vocab_size} token embeddings and the tokenizer {len(tokenizer)} tokens; "
@@ -70,10 +68,17 @@ def build_model(settings: ModelSettings, config: PreTrainedConfig, seed: int) ->
         arguments["experts_implementation"] = settings.experts
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            return AutoModelForCausalLM.from_config(copy.deepcopy(config), **arguments)
-        except (ValueError, ImportError, RuntimeError) as error:
-            raise ModelError(f"a {config.model_type} model cannot be built: {_one_line(error)}") from error
+        return _from_configuration(config, **arguments)
+
+
+def _from_configuration(config: PreTrainedConfig, **arguments: Any) -> PreTrainedModel:
+    try:
+        return AutoModelForCausalLM.from_config(copy.deepcopy(config), **arguments)
+    except Exception as error:  # a size of zero, an unknown activation: each model fails in its own way
+        raise ModelError(
+            f"a {config.model_type} model cannot be built from this configuration "
+            f"({type(error).__name__}: {_one_line(error)}); change model.settings or model.config"
+        ) from error
 
 
 def is_mixture(config: PreTrainedConfig) -> bool:
@@ -104,7 +109,7 @@ class ParameterCount:
 def count_parameters(config: PreTrainedConfig) -> ParameterCount:
     """Count without allocating any weight."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(copy.deepcopy(config))
+        model = _from_configuration(config)
     total = sum(parameter.numel() for parameter in model.parameters())
     of_experts = sum(p.numel() for name, p in model.named_parameters() if ".experts." in name)
     chosen = getattr(config, "num_experts_per_tok", None) or 1
@@ -134,15 +139,16 @@ def untrained_bits_per_base(vocabulary_tokens: int, bases_per_token: float) -> f
 def _base_values(settings: ModelSettings) -> dict[str, Any]:
     if settings.preset is not None:
         if settings.preset not in PRESETS:
-            raise RecipeError(
-                f"model.preset {settings.preset!r} does not exist; there are {', '.join(PRESETS)}"
-            )
+            raise RecipeError(f"model.preset {settings.preset!r} does not exist; there are {', '.join(PRESETS)}")
         return dict(PRESETS[settings.preset])
     try:
-        config = AutoConfig.from_pretrained(settings.config, local_files_only=Path(settings.config).exists())
-    except (OSError, ValueError, KeyError) as error:
+        config = AutoConfig.from_pretrained(local_folder(settings.config, CONFIGURATION_FILES), local_files_only=True)
+    except ModelError:
+        raise
+    except Exception as error:  # transformers raises several types, for a broken file and for an unknown architecture
         raise ModelError(
-            f"{settings.config}: no transformers configuration can be read from it ({_one_line(error)})"
+            f"model.config {settings.config}: no transformers configuration can be read from it ({_one_line(error)}); "
+            "give a folder with its config.json"
         ) from error
     values = config.to_dict()
     for stale in ("transformers_version", "architectures", "_name_or_path", "dtype", "torch_dtype"):
@@ -155,9 +161,35 @@ def _refuse_unknown(settings: dict[str, Any], known: PreTrainedConfig) -> None:
         if not hasattr(known, key) and key != "rope_theta":
             close = difflib.get_close_matches(key, known.to_dict(), n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise RecipeError(
-                f"model.settings.{key}: a {known.model_type} configuration has no such value{hint}"
-            )
+            raise RecipeError(f"model.settings.{key}: a {known.model_type} configuration has no such value{hint}")
+
+
+def _refuse_unusable(settings: ModelSettings, config: PreTrainedConfig) -> None:
+    """What would build and then fail in the first step, or would learn nothing."""
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise RecipeError(f"transformers has no causal language model of type {config.model_type}; choose another type")
+    heads = getattr(config, "num_attention_heads", None)
+    if heads and heads % (getattr(config, "num_key_value_heads", None) or heads):
+        raise RecipeError(
+            f"model.settings.num_key_value_heads: {config.num_key_value_heads} does not divide the {heads} "
+            "attention heads"
+        )
+    if getattr(config, "max_position_embeddings", SHORTEST_CONTEXT) < SHORTEST_CONTEXT:
+        raise RecipeError(f"model.settings.max_position_embeddings: must be {SHORTEST_CONTEXT} or more")
+    if getattr(config, "is_decoder", True) is False:
+        raise RecipeError(
+            f"a {config.model_type} model sees the bases that it predicts; set model.settings.is_decoder=true"
+        )
+    if is_mixture(config) and not 1 <= config.num_experts_per_tok <= experts(config):
+        raise RecipeError(f"model.settings.num_experts_per_tok: must be 1 to {experts(config)}, the number of experts")
+    widths = [getattr(config, name, 8) for name in ("hidden_size", "intermediate_size", "moe_intermediate_size")]
+    if is_mixture(config) and settings.experts == "grouped_mm" and any(width % 8 for width in widths):
+        raise RecipeError(
+            "model.experts is grouped_mm, which needs hidden and intermediate sizes that are multiples of 8; "
+            "change them in model.settings, or set model.experts=eager"
+        )
+    if settings.attention == "flex_attention" and not torch.cuda.is_available():
+        raise RecipeError("model.attention is flex_attention, which needs a GPU; set model.attention=sdpa")
 
 
 def _first_id(*candidates: int | None) -> int | None:

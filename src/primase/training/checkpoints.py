@@ -12,6 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+
 from primase.errors import CheckpointError
 
 SCHEMA_VERSION = 1
@@ -25,34 +29,57 @@ class Checkpoint:
     folder: Path
     step: int
     facts: dict
-    """What the writer noted beside the file sizes: digests of recipe and corpus."""
+    """What the writer noted beside the file sizes: digests of recipe, corpus and tokenizer."""
 
 
-def checkpoints_folder(run: Path) -> Path:
-    return run / "checkpoints"
+def checkpoint_folder(run: Path, step: int) -> Path:
+    return run / _name(step)
+
+
+def _name(step: int) -> str:
+    return f"checkpoints/step-{step:06d}"
 
 
 @contextmanager
 def writing_checkpoint(run: Path, step: int, facts: dict) -> Iterator[Path]:
-    """A folder to write into; it becomes `checkpoints/step-NNNNNN` when the block ends without an exception.
+    """A folder to write into; it becomes the checkpoint of `step` when the block ends without an exception.
 
-    A failure (a full disk, say) removes what was written and leaves every earlier checkpoint as it was.
+    Raises CheckpointError where it cannot be written (a full disk, say); earlier checkpoints stay as they are.
     """
-    final = checkpoints_folder(run) / f"step-{step:06d}"
+    for stale in run.glob("checkpoints/.*.partial"):  # of a process that was killed
+        shutil.rmtree(stale, ignore_errors=True)
+    with writing_folder(run, _name(step)) as folder:
+        yield folder
+        sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.is_file()}
+        for name in sizes:
+            _flush_to_disk(folder / name)
+        marker = {"schema_version": SCHEMA_VERSION, "step": step, "bytes_of_file": sizes} | facts
+        (folder / MARKER).write_text(json.dumps(marker, indent=2) + "\n", "utf-8")
+        _flush_to_disk(folder / MARKER)
+
+
+@contextmanager
+def writing_folder(run: Path, name: str) -> Iterator[Path]:
+    """A hidden folder to write into, which becomes the folder `name` of a run when the block ends without an exception.
+
+    Raises CheckpointError where it cannot be written; nothing of it is left then.
+    """
+    final = run / name
     partial = final.with_name(f".{final.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
         yield partial
-        sizes = {file.name: file.stat().st_size for file in sorted(partial.iterdir()) if file.is_file()}
-        for name in sizes:
-            _flush_to_disk(partial / name)
-        marker = {"schema_version": SCHEMA_VERSION, "step": step, "bytes_of_file": sizes} | facts
-        (partial / MARKER).write_text(json.dumps(marker, indent=2) + "\n", "utf-8")
-        _flush_to_disk(partial / MARKER)
-        if final.exists():
-            shutil.rmtree(final)
+        shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
+        _flush_to_disk(final.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: what torch.save makes of a full disk
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{final}: cannot be written ({reason}); nothing of it was kept. Is the disk full? Then free some space "
+            f"and go on from the checkpoint before with primase pretrain --resume {run}"
+        ) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -60,34 +87,46 @@ def writing_checkpoint(run: Path, step: int, facts: dict) -> Iterator[Path]:
 
 def complete_checkpoints(run: Path) -> list[Checkpoint]:
     """All complete checkpoints of a run, the oldest step first; half-written or damaged folders are passed over."""
-    found = (read_checkpoint(folder) for folder in checkpoints_folder(run).glob("step-*"))
+    found = (read_checkpoint(folder) for folder in run.glob("checkpoints/step-*"))
     return sorted((checkpoint for checkpoint in found if checkpoint), key=lambda checkpoint: checkpoint.step)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:
-    """The checkpoint in `folder`, or None where its marker is absent or a file is not as long as the marker says."""
+    """The checkpoint in `folder`, or None where its marker is absent or a file is not as long as the marker says.
+
+    Raises CheckpointError where a newer Primase wrote it.
+    """
     try:
         marker = json.loads((folder / MARKER).read_text("utf-8"))
-        whole = all((folder / name).stat().st_size == size for name, size in marker["bytes_of_file"].items())
-    except (OSError, ValueError, KeyError):
+        if any((folder / name).stat().st_size != size for name, size in marker["bytes_of_file"].items()):
+            return None
+        schema_version, step = marker["schema_version"], marker["step"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    if marker["schema_version"] > SCHEMA_VERSION:
-        raise CheckpointError(
-            f"{folder}: written by a newer Primase (schema {marker['schema_version']}); update Primase"
-        )
-    return Checkpoint(folder, marker["step"], marker) if whole else None
+    if schema_version > SCHEMA_VERSION:
+        raise CheckpointError(f"{folder}: written by a newer Primase (schema {schema_version}); update Primase")
+    return Checkpoint(folder, step, marker)
 
 
 def delete_old_checkpoints(run: Path, keep: int, best_step: int | None) -> None:
     """Keep the newest `keep` checkpoints and the best one, by step: modification times lie after a copy."""
-    checkpoints = complete_checkpoints(run)
-    for checkpoint in checkpoints[:-keep]:
+    for checkpoint in complete_checkpoints(run)[:-keep]:
         if checkpoint.step != best_step:
             shutil.rmtree(checkpoint.folder)
 
 
-def _flush_to_disk(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
+def load_weights(model: PreTrainedModel, folder: Path) -> None:
+    """Put the weights of `folder` into `model`, every one of them.
+
+    transformers' own resume reads the file as it is, one key an expert, and skips what does not match; reading through
+    the model class converts it first (upstream issue 48805).
+    """
+    loaded = type(model).from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+    model.load_state_dict(loaded.state_dict(), strict=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -6,6 +6,8 @@ import time
 
 import torch
 
+from primase.errors import RecipeError
+
 
 def best_device() -> torch.device:
     if torch.cuda.is_available():
@@ -26,34 +28,39 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """bf16, fp16 or fp32 for `auto`; any other choice as it is."""
+    """bf16 or fp32 for `auto`; any other choice as it is. Raises RecipeError for fp16 on a CPU."""
+    if precision == "fp16" and device.type == "cpu":
+        raise RecipeError("training.precision is fp16, which needs a GPU; set training.precision=auto")
     if precision != "auto":
         return precision
     return "bf16" if has_bf16(device) else "fp32"
 
 
 def share_cores() -> None:
-    """Divide the cores among the processes that a launcher started on this machine; more threads than cores are slow."""
+    """Divide the cores among the processes that a launcher started here: more threads than cores are slow."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if processes > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
 
 
-def matrix_product_flops(
-    device: torch.device, precision: str, size: int = 2048, seconds: float = 0.5
-) -> float:
+def wait(device: torch.device) -> None:
+    """Until what was asked of an accelerator is done: it works while the program goes on."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+
+
+def matrix_product_flops(device: torch.device, precision: str, size: int = 2048, seconds: float = 0.5) -> float:
     """Measured floating-point operations a second of a square matrix product, the peak that `mfu` refers to."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    best = float("inf")
-    begun = time.perf_counter()
-    while time.perf_counter() - begun < seconds or best == float("inf"):
-        start = time.perf_counter()
+    durations: list[float] = []
+    while sum(durations) < seconds:
+        wait(device)
+        begun = time.perf_counter()
         left @ right
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+        wait(device)
+        durations.append(time.perf_counter() - begun)
+    return 2 * size**3 / min(durations)
 
 
 def describe() -> dict[str, str | int]:

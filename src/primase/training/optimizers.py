@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from primase.recipe import TrainingSettings
 
@@ -12,17 +13,15 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """torch.optim.Muon and torch.optim.AdamW side by side over disjoint parameters of one model.
 
     Muon orthogonalises the momentum of a matrix (K. Jordan, 2024); embeddings, head, router, norms and the
-    three-dimensional weights of experts have no such geometry and go to AdamW.
+    three-dimensional weights of experts have no such geometry and go to AdamW. Of these only the parameters named in
+    `decayed` are decayed.
     """
 
-    def __init__(self, model: nn.Module, settings: TrainingSettings, decayed: set[str]) -> None:
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        muon_names = {
-            name for name, p in named if p.ndim == 2 and ".layers." in name and not _is_router(name)
-        }
+    def __init__(self, model: PreTrainedModel, settings: TrainingSettings, decayed: set[str]) -> None:
+        matrices = _inner_matrices(model)
         groups: dict[str, list[nn.Parameter]] = {"muon": [], "decayed": [], "plain": []}
-        for name, parameter in named:
-            kind = "muon" if name in muon_names else "decayed" if name in decayed else "plain"
+        for name, parameter in model.named_parameters():
+            kind = "muon" if name in matrices else "decayed" if name in decayed else "plain"
             groups[kind].append(parameter)
         self._muon = torch.optim.Muon(
             groups["muon"], lr=settings.muon_learning_rate, weight_decay=settings.weight_decay, momentum=0.95
@@ -36,12 +35,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
             betas=(0.9, settings.beta2),
             fused=True,
         )
+        # The groups that a scheduler changes are the very dictionaries that the two optimizers read.
         super().__init__(self._muon.param_groups + self._adamw.param_groups, {})
-        self._share_groups()
-
-    def _share_groups(self) -> None:
-        """The groups that a scheduler changes are the very dictionaries that the two optimizers read."""
-        self.param_groups = self._muon.param_groups + self._adamw.param_groups
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
@@ -54,8 +49,17 @@ class MuonWithAdamW(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._muon.load_state_dict(state_dict["muon"])
         self._adamw.load_state_dict(state_dict["adamw"])
-        self._share_groups()
+        self.param_groups = self._muon.param_groups + self._adamw.param_groups
 
 
-def _is_router(name: str) -> bool:
-    return name.endswith((".gate.weight", ".router.weight"))
+def _inner_matrices(model: PreTrainedModel) -> set[str]:
+    """Names of the two-dimensional weights that are no embedding, head or router."""
+    outside = {id(model.get_output_embeddings().weight)}
+    outside |= {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.ndim == 2
+        and id(parameter) not in outside
+        and not name.endswith((".gate.weight", ".router.weight"))
+    }

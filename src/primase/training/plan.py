@@ -1,18 +1,18 @@
 """What a run will take, before it starts: parameters, tokens, steps, memory, and the time measured on this machine."""
 
-import copy
 import math
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from transformers import PreTrainedConfig
 
 from primase.corpus.rows import PaddingCollator, TrainingRows
-from primase.corpus.store import Corpus
 from primase.models.build import build_model, count_parameters, router_can_learn
-from primase.recipe import Recipe
+from primase.recipe import TrainingSettings
+from primase.training import hardware
 from primase.training.optimizers import MuonWithAdamW
+from primase.training.workshop import Workshop
 
 BYTES_OF_TRAINING_STATE = 16
 """A parameter in training: fp32 weight, gradient and two Adam moments, 4 bytes each."""
@@ -48,118 +48,116 @@ class Plan:
         return self.steps / self.steps_per_epoch
 
 
-def plan_training(
-    recipe: Recipe,
-    corpus: Corpus,
-    config: PreTrainedConfig,
-    rows: TrainingRows,
-    collator: PaddingCollator,
-    precision: str,
-    device: torch.device,
-) -> Plan:
+def plan_training(shop: Workshop) -> Plan:
     """Time a few optimizer steps of a throwaway model on real rows and extrapolate."""
-    settings = recipe.training
-    parameters = count_parameters(config)
-    step_rows = settings.rows_per_batch * settings.accumulation_steps
-    steps_per_epoch = max(
-        1, math.ceil(math.ceil(len(rows) / settings.rows_per_batch) / settings.accumulation_steps)
-    )
-    seconds_per_step, tokens_per_row = _measure(recipe, config, rows, collator, precision, device)
-    tokens_per_second = tokens_per_row * step_rows / seconds_per_step
-    steps = _steps(
-        recipe, steps_per_epoch, seconds_per_step, _measuring_seconds(recipe, corpus, rows, tokens_per_second)
-    )
+    recipe, corpus, rows = shop.recipe, shop.corpus, shop.rows
+    parameters = count_parameters(shop.config)
+    epoch_steps = steps_per_epoch(len(rows), recipe.training)
+    batches_per_step = math.ceil(len(rows) / recipe.training.rows_per_batch) / epoch_steps
+    speed = _measure(shop)
+    seconds_per_step = batches_per_step * speed.seconds_per_batch + speed.seconds_per_update
+    tokens_per_epoch = speed.tokens_per_row * len(rows)
+    tokens_per_second = tokens_per_epoch / epoch_steps / seconds_per_step
+    steps = _steps(recipe.training, epoch_steps, seconds_per_step, _measuring_seconds(shop, tokens_per_second))
     return Plan(
         parameters=parameters.total,
         active_parameters=parameters.active,
         train_bases=corpus.part_bases("train"),
         train_windows=len(corpus.part("train")),
         rows_per_epoch=len(rows),
-        tokens_per_epoch=round(tokens_per_row * len(rows)),
-        steps_per_epoch=steps_per_epoch,
+        tokens_per_epoch=round(tokens_per_epoch),
+        steps_per_epoch=epoch_steps,
         steps=steps,
-        tokens=round(tokens_per_row * len(rows) * steps / steps_per_epoch),
+        tokens=round(tokens_per_epoch * steps / epoch_steps),
         seconds_per_step=seconds_per_step,
         tokens_per_second=tokens_per_second,
         training_seconds=steps * seconds_per_step,
         training_state_bytes=BYTES_OF_TRAINING_STATE * parameters.total,
-        warnings=tuple(_warnings(recipe, corpus, config, parameters.total)),
+        warnings=tuple(_warnings(shop, parameters.total)),
     )
 
 
-def _steps(recipe: Recipe, steps_per_epoch: int, seconds_per_step: float, measuring_seconds: float) -> int:
+def steps_per_epoch(rows: int, settings: TrainingSettings) -> int:
+    """Optimizer steps of a pass over so many rows; the last batch and the last accumulation may be smaller ones."""
+    return math.ceil(math.ceil(rows / settings.rows_per_batch) / settings.accumulation_steps)
+
+
+def _steps(settings: TrainingSettings, epoch_steps: int, seconds_per_step: float, measuring_seconds: float) -> int:
     """The smallest of the limits that the recipe sets."""
-    settings = recipe.training
     limits = []
     if settings.steps is not None:
         limits.append(settings.steps)
     elif settings.epochs is not None:
-        limits.append(max(1, math.ceil(settings.epochs * steps_per_epoch)))
+        limits.append(max(1, math.ceil(settings.epochs * epoch_steps)))
     if settings.minutes is not None:
-        measured_every = (
-            settings.evaluate_every if isinstance(settings.evaluate_every, int) else steps_per_epoch
-        )
-        seconds = seconds_per_step + (
-            measuring_seconds / measured_every if settings.evaluate_every != "never" else 0
-        )
+        measured_every = settings.evaluate_every if isinstance(settings.evaluate_every, int) else epoch_steps
+        seconds = seconds_per_step + (measuring_seconds / measured_every if settings.evaluate_every != "never" else 0)
         limits.append(max(1, int(SAFETY * 60 * settings.minutes / seconds)))
     return min(limits)
 
 
-def _measuring_seconds(recipe: Recipe, corpus: Corpus, rows: TrainingRows, tokens_per_second: float) -> float:
-    """One measurement on the validation part: forward passes whose context slides by half."""
+def _measuring_seconds(shop: Workshop, tokens_per_second: float) -> float:
+    """One measurement on the validation part: forward passes, whose context slides over windows longer than it."""
+    recipe, corpus, rows = shop.recipe, shop.corpus, shop.rows
     bases = corpus.part_bases("validation")
     bases = min(bases, recipe.training.validation_bases or bases)
-    bases_per_token = rows.encoder.regular_k or max(
-        1.0, corpus.part_bases("train") / max(1, corpus.description.get("tokens", 1))
-    )
-    return FORWARD_SHARE * bases / bases_per_token / recipe.evaluation.stride_fraction / tokens_per_second
+    lengths = corpus.windows["length"]
+    bases_per_token = rows.encoder.regular_k or lengths.sum(dtype=np.int64) / corpus.description["tokens"]
+    slides = lengths.max() / bases_per_token > rows.capacity_tokens
+    passes = 1 / recipe.evaluation.stride_fraction if slides else 1
+    return FORWARD_SHARE * passes * bases / bases_per_token / tokens_per_second
 
 
-def _measure(recipe, config, rows, collator, precision, device) -> tuple[float, float]:
-    """Seconds an optimizer step, and mean tokens a row, of a model that is thrown away."""
-    settings = recipe.training
-    model = build_model(recipe.model, copy.deepcopy(config), recipe.seed).to(device).train()
+@dataclass(frozen=True)
+class _Speed:
+    """What a model that is thrown away took on this machine."""
+
+    seconds_per_batch: float
+    """Forward and backward."""
+    seconds_per_update: float
+    tokens_per_row: float
+    """Target tokens, mean."""
+
+
+def _measure(shop: Workshop) -> _Speed:
+    settings, device = shop.recipe.training, shop.device
+    model = build_model(shop.recipe.model, shop.config, shop.recipe.seed).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     if settings.optimizer == "muon":
         optimizer = MuonWithAdamW(model, settings, set())
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    spread = torch.linspace(0, len(rows) - 1, min(len(rows), 4 * settings.rows_per_batch)).long().tolist()
-    batches = [
-        collator([rows[i] for i in spread[start :: max(1, len(spread) // settings.rows_per_batch)]])
-        for start in range(3)
-    ]
-    micro_seconds, step_seconds = [], []
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(shop.precision)
+    batches = _spread_batches(shop.rows, shop.collator, min(settings.rows_per_batch, len(shop.rows)))
+    batch_seconds, update_seconds = [], []
     for batch in [batches[0], *batches]:  # the first is a warm-up
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         begun = time.perf_counter()
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            loss = model(**batch).loss
+            loss = model(**batch, use_cache=False).loss
         loss.backward()
-        _wait(device)
+        hardware.wait(device)
         after_backward = time.perf_counter()
         optimizer.step()
         optimizer.zero_grad()
-        _wait(device)
-        micro_seconds.append(after_backward - begun)
-        step_seconds.append(time.perf_counter() - after_backward)
-    seconds = settings.accumulation_steps * _median(micro_seconds[1:]) + _median(step_seconds[1:])
+        hardware.wait(device)
+        batch_seconds.append(after_backward - begun)
+        update_seconds.append(time.perf_counter() - after_backward)
     tokens = sum(int((batch["labels"][:, 1:] >= 0).sum()) for batch in batches)
-    return seconds, tokens / sum(len(batch["labels"]) for batch in batches)
+    return _Speed(
+        seconds_per_batch=float(np.median(batch_seconds[1:])),
+        seconds_per_update=float(np.median(update_seconds[1:])),
+        tokens_per_row=tokens / sum(len(batch["labels"]) for batch in batches),
+    )
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+def _spread_batches(rows: TrainingRows, collator: PaddingCollator, rows_per_batch: int) -> list[dict]:
+    """Three batches of rows from everywhere in the corpus; rows repeat where there are few."""
+    spread = np.linspace(0, len(rows) - 1, 3 * rows_per_batch).astype(int).tolist()
+    return [collator([rows[row] for row in spread[first::3]]) for first in range(3)]
 
 
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
-def _warnings(recipe: Recipe, corpus: Corpus, config: PreTrainedConfig, parameters: int) -> list[str]:
-    warnings = []
-    if not router_can_learn(config):
+def _warnings(shop: Workshop, parameters: int) -> list[str]:
+    corpus, warnings = shop.corpus, []
+    if not router_can_learn(shop.config):
         warnings.append(
             "the router cannot learn: one expert a token with renormalised weights and no balancing loss gives it no "
             "gradient (as in the tutorial); set model.settings.num_experts_per_tok=2 and output_router_logits=true, or "
@@ -175,12 +173,8 @@ def _warnings(recipe: Recipe, corpus: Corpus, config: PreTrainedConfig, paramete
             "random split: neighbouring and overlapping windows stand on both sides, so held-out figures are too good"
         )
     if not corpus.description["windows"]["heldout"]:
-        warnings.append(
-            "no held-out part: the figure will be that of the validation part, which picks the checkpoint"
-        )
+        warnings.append("no held-out part: the figure will be that of the validation part, which picks the checkpoint")
     unknown = corpus.description["unknown_tokens"]
     if unknown:
-        warnings.append(
-            f"{unknown:,} tokens are unknown to the tokenizer: it cannot spell every base of this corpus"
-        )
+        warnings.append(f"{unknown:,} tokens are unknown to the tokenizer: it cannot spell every base of this corpus")
     return warnings

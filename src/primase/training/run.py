@@ -1,7 +1,6 @@
-"""The order of a pretraining: corpus, model, plan, training, final model. Each step is one call."""
+"""The order of a pretraining: corpus, plan, model, training, final model. Each step is one call."""
 
 import json
-import math
 import platform
 import shutil
 import sys
@@ -12,25 +11,20 @@ from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from primase import dna
 from primase.corpus.prepare import prepare
-from primase.corpus.rows import PaddingCollator, TrainingRows
-from primase.corpus.store import Corpus, draw_windows
+from primase.corpus.store import Corpus
 from primase.errors import CheckpointError, InputError
-from primase.models.build import build_model, configuration, silence_transformers
+from primase.models.build import build_model, silence_transformers
 from primase.recipe import Recipe
 from primase.run_folder import RunFolder, is_corpus
-from primase.scoring import LoadedModel, score_windows
-from primase.sequence_encoder import SequenceEncoder
-from primase.tokenizers import load_tokenizer
 from primase.training import checkpoints, hardware
+from primase.training.arguments import training_arguments
 from primase.training.callbacks import ProgressReport, Report, StopSignals
 from primase.training.plan import Plan, plan_training
-from primase.training.trainer import PretrainingTrainer, load_weights, training_arguments
+from primase.training.trainer import PretrainingTrainer
+from primase.training.workshop import Workshop
 from primase.version import __version__
 
 CORPUS_SECTIONS = ("seed", "data", "split", "tokenizer")
@@ -50,20 +44,6 @@ class PretrainingResult:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Workshop:
-    """Everything that planning and training share."""
-
-    recipe: Recipe
-    corpus: Corpus
-    tokenizer: PreTrainedTokenizerBase
-    config: PreTrainedConfig
-    rows: TrainingRows
-    collator: PaddingCollator
-    device: torch.device
-    precision: str
-
-
 def pretrain(
     sources: str | Path | Sequence[str | Path],
     output: str | Path,
@@ -75,18 +55,20 @@ def pretrain(
     on_preparing: Callable[[str, float], None] = lambda what, share: None,
     on_step: Report = lambda step, steps, metrics: None,
 ) -> PretrainingResult:
-    """Train a DNA language model from scratch on FASTA files, tables, or a corpus folder; write the run folder `output`.
+    """Train a DNA language model from scratch on FASTA files, tables, or a corpus folder.
 
-    Raises RecipeError, InputError, OutputExistsError, ModelError before anything is trained, and NonFiniteLossError.
+    Writes the run folder `output`. Raises RecipeError, InputError, OutputExistsError or ModelError before anything is
+    trained; later NonFiniteLossError, and CheckpointError where a checkpoint cannot be written.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
+    _refuse_sources_inside(sources, output)
     run = RunFolder.create(output, overwrite=overwrite)
     try:
-        corpus = open_or_prepare(sources, run, recipe, on_preparing)
-        shop = _open_workshop(recipe, corpus)
-        plan = _plan(shop)
-        shop = _with_steps(shop, plan)
+        run.recipe_file.write_text(recipe.to_toml(), "utf-8")  # known as a run, even if the process is killed now
+        shop = Workshop.open(recipe, open_or_prepare(sources, run, recipe, on_preparing))
+        plan = plan_training(shop)
+        shop = shop.resolved(plan.steps)
         _write_provenance(run, shop)
     except BaseException:
         shutil.rmtree(run.folder, ignore_errors=True)
@@ -103,7 +85,7 @@ def resume(
 ) -> PretrainingResult:
     """Go on with an interrupted run from its newest complete checkpoint, bitwise as if it had not stopped.
 
-    Raises CheckpointError where there is none, or where it belongs to another recipe or corpus.
+    Raises CheckpointError where there is none, or where it belongs to another recipe, corpus or tokenizer.
     """
     run = RunFolder.open(run_folder)
     own = run.recipe()
@@ -114,15 +96,14 @@ def resume(
         )
     saved = checkpoints.complete_checkpoints(run.folder)
     if not saved:
-        raise CheckpointError(
-            f"{run.folder}: no complete checkpoint to go on from; start again with --overwrite"
-        )
-    shop = _open_workshop(own, run.corpus())
-    for name, value in _facts(shop).items():
-        if saved[-1].facts[name] != value:
+        raise CheckpointError(f"{run.folder}: no complete checkpoint to go on from; start again with --overwrite")
+    shop = Workshop.open(own, run.corpus())
+    for name, value in shop.facts.items():
+        noted, what = saved[-1].facts.get(name), name.removesuffix("_digest")
+        if noted != value:
             raise CheckpointError(
-                f"{saved[-1].folder}: the checkpoint belongs to another {name.removesuffix('_digest')} "
-                f"({saved[-1].facts[name]}, not {value}); restore the {name.removesuffix('_digest')} or pretrain again"
+                f"{saved[-1].folder}: the checkpoint belongs to another {what} (digest {noted}, not {value}); "
+                f"restore the {what} or pretrain again"
             )
     return _train(run, shop, (), on_step, resume_from=saved[-1])
 
@@ -152,57 +133,27 @@ def plan(
     """Prepare into the (temporary) folder `workplace` and say what the run would take, without training."""
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     corpus = open_or_prepare(sources, RunFolder(workplace), recipe, on_preparing)
-    return _plan(_open_workshop(recipe, corpus))
+    return plan_training(Workshop.open(recipe, corpus))
 
 
-def _open_workshop(recipe: Recipe, corpus: Corpus) -> _Workshop:
-    device = hardware.best_device()
-    tokenizer = load_tokenizer(str(corpus.folder / "tokenizer"))
-    encoder = SequenceEncoder(tokenizer)
-    config = configuration(recipe.model, tokenizer)
-    positions = config.max_position_embeddings
-    row_tokens = recipe.training.row_tokens or positions
-    if row_tokens > positions:
-        raise InputError(
-            f"training.row_tokens is {row_tokens}, but the model has {positions} positions; lower it"
-        )
-    rows = TrainingRows(corpus, "train", encoder, recipe.training, row_tokens, recipe.seed)
-    collator = PaddingCollator(tokenizer.pad_token_id, tokenizer.padding_side)
-    precision = hardware.resolve_precision(recipe.training.precision, device)
-    return _Workshop(recipe, corpus, tokenizer, config, rows, collator, device, precision)
-
-
-def _plan(shop: _Workshop) -> Plan:
-    return plan_training(
-        shop.recipe, shop.corpus, shop.config, shop.rows, shop.collator, shop.precision, shop.device
-    )
-
-
-def _with_steps(shop: _Workshop, plan: Plan) -> _Workshop:
-    """The number of steps is part of the written recipe, so that a run by the clock can be repeated exactly."""
-    recipe = shop.recipe.replace({"training.steps": plan.steps})
-    return _Workshop(**{**vars(shop), "recipe": recipe})
-
-
-def _facts(shop: _Workshop) -> dict[str, str]:
-    return {"recipe_digest": shop.recipe.digest(), "corpus_digest": shop.corpus.digest}
+def _refuse_sources_inside(sources: Sequence[str | Path], output: str | Path) -> None:
+    for source in sources:
+        if Path(source).resolve().is_relative_to(Path(output).resolve()):
+            raise InputError(f"{source}: lies in the output folder {output}, which is replaced; choose another one")
 
 
 def _train(
     run: RunFolder,
-    shop: _Workshop,
+    shop: Workshop,
     warnings: tuple[str, ...],
     on_step: Report,
     resume_from: checkpoints.Checkpoint | None,
 ) -> PretrainingResult:
     silence_transformers()
     hardware.share_cores()
-    model = build_model(shop.recipe.model, shop.config, shop.recipe.seed)
     settings = shop.recipe.training
+    model = build_model(shop.recipe.model, shop.config, shop.recipe.seed)
     stop = StopSignals()
-    callbacks: list[transformers.TrainerCallback] = [ProgressReport(on_step), stop]
-    if settings.patience is not None and settings.evaluate_every != "never":
-        callbacks.append(transformers.EarlyStoppingCallback(early_stopping_patience=settings.patience))
     trainer = PretrainingTrainer(
         model=model,
         arguments=training_arguments(
@@ -211,70 +162,44 @@ def _train(
         rows=shop.rows,
         collator=shop.collator,
         settings=settings,
-        measure=lambda model: _measure_validation(shop, model),
-        facts=_facts(shop),
+        measure=lambda model: shop.measure_validation(model, is_stopped=lambda: stop.received is not None),
+        facts=shop.facts,
         peak_flops=hardware.matrix_product_flops(shop.device, shop.precision),
-        callbacks=callbacks,
+        callbacks=[ProgressReport(on_step), stop],
     )
     try:
         trainer.train(resume_from_checkpoint=str(resume_from.folder) if resume_from else None)
     finally:
         stop.restore()
     state = trainer.state
-    best = state.best_global_step or None
     if not stop.received:
-        _write_final(run, shop, model, best if settings.keep_best else None)
+        _write_final(run, shop, model, state.best_global_step if settings.keep_best else None)
     return PretrainingResult(
-        run.folder,
-        state.global_step,
-        settings.steps,
-        best,
-        state.best_metric,
-        stop.received and stop.received.name,
-        warnings,
+        run=run.folder,
+        steps=state.global_step,
+        planned_steps=settings.steps,
+        best_step=state.best_global_step,
+        validation_bits_per_base=state.best_metric,
+        interrupted=stop.received.name if stop.received else None,
+        warnings=warnings,
     )
 
 
-def _measure_validation(shop: _Workshop, model: PreTrainedModel) -> dict[str, float]:
-    """Bits per base and nats per token of the validation part, forward strand."""
-    loaded = LoadedModel(model, shop.tokenizer, shop.rows.encoder, shop.rows.row_tokens)
-    indices = draw_windows(shop.corpus, "validation", shop.recipe.training.validation_bases, shop.recipe.seed)
-    nats, tokens, bases = 0.0, 0, 0
-    windows = list(shop.corpus.iterate(indices))
-    for window, score in zip(
-        windows,
-        score_windows(loaded, windows, stride_fraction=shop.recipe.evaluation.stride_fraction),
-        strict=True,
-    ):
-        nats += score.nats.sum()
-        tokens += len(score.ids)
-        bases += int(dna.is_acgt(window).sum())
-    return {
-        "bits_per_base": float(nats / math.log(2) / max(bases, 1)),
-        "loss_nats_per_token": float(nats / max(tokens, 1)),
-    }
-
-
-def _write_final(run: RunFolder, shop: _Workshop, model: PreTrainedModel, best_step: int | None) -> None:
+def _write_final(run: RunFolder, shop: Workshop, model: PreTrainedModel, best_step: int | None) -> None:
     if best_step is not None:
-        best = checkpoints.read_checkpoint(
-            checkpoints.checkpoints_folder(run.folder) / f"step-{best_step:06d}"
-        )
+        best = checkpoints.read_checkpoint(checkpoints.checkpoint_folder(run.folder, best_step))
         if best is None:
             raise CheckpointError(
                 f"{run.folder}: the best checkpoint (step {best_step}) is gone; resume from an earlier one"
             )
-        load_weights(model, best.folder)
-    partial = run.folder / ".final.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    shop.tokenizer.model_max_length = shop.rows.row_tokens
-    shop.tokenizer.save_pretrained(partial)
-    shutil.rmtree(run.final, ignore_errors=True)
-    partial.rename(run.final)
+        checkpoints.load_weights(model, best.folder)
+    with checkpoints.writing_folder(run.folder, run.final.name) as folder:
+        model.save_pretrained(folder)
+        shop.tokenizer.model_max_length = shop.rows.row_tokens
+        shop.tokenizer.save_pretrained(folder)
 
 
-def _write_provenance(run: RunFolder, shop: _Workshop) -> None:
+def _write_provenance(run: RunFolder, shop: Workshop) -> None:
     run.recipe_file.write_text(shop.recipe.to_toml(), "utf-8")
     libraries = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "pyarrow", "safetensors")
     environment = {

@@ -1,16 +1,15 @@
 """The one seam to transformers.Trainer: what it gets wrong for this work is mended here, and nowhere else.
 
-Mended: resume and best-model loading of expert models (upstream issue 48805), the weight of the balancing loss under
+Mended: resume of expert models (upstream issue 48805) and of runs that are over, the weight of the balancing loss under
 accumulation and several processes, losses that are not finite, half-written checkpoints, and losses in nats that no
 other tokenizer can be compared with.
 """
 
-import json
+import copy
 import math
-import random
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,67 +19,18 @@ import transformers
 from torch import nn
 from transformers import PreTrainedModel, TrainingArguments
 
-from primase.corpus.rows import PaddingCollator, TrainingRows
+from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, TrainingRows
 from primase.errors import NonFiniteLossError
-from primase.models.build import count_parameters, experts, is_mixture
-from primase.recipe import Recipe, TrainingSettings
+from primase.models.build import count_parameters, experts
+from primase.recipe import TrainingSettings
 from primase.training import checkpoints
-from primase.training.callbacks import MetricsFile, RouterHealth
+from primase.training.metrics import MetricsFile, Progress, RouterHealth
 from primase.training.optimizers import MuonWithAdamW
 
 PROGRESS_FILE = "progress.json"
 
-
-@dataclass
-class Progress:
-    """Counters that a checkpoint carries, so that a resumed run's metrics are those of the undisturbed one."""
-
-    tokens: int = 0
-    bases: int = 0
-    seconds: float = 0.0
-    nats_since_log: float = 0.0
-    tokens_since_log: int = 0
-    bases_since_log: int = 0
-    seconds_at_log: float = 0.0
-
-
-def training_arguments(
-    recipe: Recipe, run: Path, *, steps: int, precision: str, device: torch.device
-) -> TrainingArguments:
-    """The recipe in transformers' words."""
-    settings = recipe.training
-    evaluates = settings.evaluate_every != "never"
-    per_epoch = settings.evaluate_every == "epoch"
-    save_steps = settings.save_every if isinstance(settings.save_every, int) else None
-    return TrainingArguments(
-        output_dir=str(run),
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        max_steps=steps,
-        per_device_train_batch_size=settings.rows_per_batch,
-        gradient_accumulation_steps=settings.accumulation_steps,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule),
-        warmup_steps=math.ceil(settings.warmup_fraction * steps),
-        weight_decay=settings.weight_decay,
-        adam_beta2=settings.beta2,
-        max_grad_norm=settings.max_gradient_norm,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        use_cpu=device.type == "cpu",
-        eval_strategy="no" if not evaluates else "epoch" if per_epoch else "steps",
-        eval_steps=None if per_epoch or not evaluates else settings.evaluate_every,
-        save_strategy="epoch" if settings.save_every == "epoch" else "steps" if save_steps else "no",
-        save_steps=save_steps or 500,
-        metric_for_best_model="bits_per_base" if evaluates else None,
-        greater_is_better=False,
-        logging_steps=settings.log_every,
-        logging_nan_inf_filter=False,
-        restore_callback_states_from_checkpoint=True,
-        dataloader_pin_memory=device.type == "cuda",
-        disable_tqdm=True,
-        report_to=list(settings.report_to) or "none",
-    )
+Measure = Callable[[PreTrainedModel], dict[str, float] | None]
+"""Measures the validation part: `bits_per_base` and what else is to be logged, or None where it was given up."""
 
 
 class PretrainingTrainer(transformers.Trainer):
@@ -94,11 +44,12 @@ class PretrainingTrainer(transformers.Trainer):
         rows: TrainingRows,
         collator: PaddingCollator,
         settings: TrainingSettings,
-        measure: Callable[[PreTrainedModel], dict[str, float]],
+        measure: Measure,
         facts: dict[str, Any],
         peak_flops: float,
         callbacks: list[transformers.TrainerCallback],
     ) -> None:
+        """`facts` are written into every checkpoint; `peak_flops` is what `mfu` refers to."""
         super().__init__(
             model=model,
             args=arguments,
@@ -109,74 +60,114 @@ class PretrainingTrainer(transformers.Trainer):
         )
         # The display and the metrics file are ours; transformers' printer would write dictionaries between them.
         self.remove_callback(transformers.PrinterCallback)
+        # The loss is ours: targets are counted for it whatever the model's own loss would accept.
+        self.model_accepts_loss_kwargs = self._loss_shifts_labels = True
         self.settings, self.measure, self.facts, self.peak_flops = settings, measure, facts, peak_flops
         self.run = Path(arguments.output_dir)
         self.progress = Progress()
         self.metrics_file = MetricsFile(self.run / "metrics.jsonl")
+        self.router_health = RouterHealth(model, experts(model.config))
         self.training_flops_per_token = count_parameters(model.config).training_flops_per_token
-        self.router_health = RouterHealth(model, experts(model.config)) if is_mixture(model.config) else None
         self._bases_per_token = torch.from_numpy(rows.encoder.bases_per_token.astype(np.int64))
-        self._random_state_at_step_begin: tuple | None = None
+        self._at_step_begin: tuple[tuple, Progress, torch.Tensor] | None = None
         self._clock = time.perf_counter()
+
+    # ---- the order of things ----
+
+    def _init_training_state(self, max_steps: int, num_update_steps_per_epoch: int, *rest: Any) -> tuple[int, int]:
+        """Find out whether the run was stopped before the measurement that was due after its newest step."""
+        place = super()._init_training_state(max_steps, num_update_steps_per_epoch, *rest)
+        every, step = self.settings.evaluate_every, self.state.global_step
+        if every == "epoch":
+            every = num_update_steps_per_epoch
+        is_due = every != "never" and step > 0 and (step % every == 0 or step == max_steps)
+        self.args.eval_on_start = is_due and self.progress.measured_step != step
+        return place
+
+    def _run_epoch(self, *, epoch: int, **rest: Any) -> None:
+        """Nothing where a resumed run is over already: transformers would take one more step before it looks."""
+        self.control.should_training_stop |= (
+            self.state.global_step >= self.state.max_steps or self._is_out_of_patience()
+        )
+        if not self.control.should_training_stop:
+            self.train_dataset.set_epoch(epoch)  # accelerate forgets to where it skips the rows before a checkpoint
+            self._clock = time.perf_counter()
+            super()._run_epoch(epoch=epoch, **rest)
+
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
+        """With a generator of its own: what it draws as an epoch begins would shift the numbers of a resumed run."""
+        loader = super().get_train_dataloader()
+        loader.base_dataloader.generator = torch.Generator()
+        return loader
+
+    def _is_out_of_patience(self) -> bool:
+        patience = self.settings.patience
+        return patience is not None and self.progress.measurements_without_better >= patience
 
     # ---- loss ----
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict, return_outputs: bool = False, num_items_in_batch: Any = None
-    ):
+        self,
+        model: nn.Module,
+        inputs: dict,
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """Mean nats a target token of the whole accumulated batch, plus the balancing loss at its stated weight.
 
         transformers adds the balancing loss undivided to every micro-batch and multiplies it by the number of
         processes; here it is averaged over both, as the token loss is.
         """
-        targets = num_items_in_batch.clamp_min(
-            1
-        )  # a batch of one-token rows has no target, and must not be 0 / 0
-        outputs = model(**inputs, num_items_in_batch=targets)
-        token_loss = outputs.loss
-        balancing = 0.0
-        if getattr(outputs, "aux_loss", None) is not None:
-            balancing = self.model.config.router_aux_loss_coef * outputs.aux_loss
-            token_loss = token_loss - balancing
-        self._count(inputs["labels"], token_loss.detach() * targets)
-        loss = (
-            token_loss * self.accelerator.num_processes + balancing / self.current_gradient_accumulation_steps
+        labels = inputs["labels"]
+        targets = nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL)
+        with self.router_health.counting(labels != IGNORED_LABEL):
+            outputs = model(**{name: value for name, value in inputs.items() if name != "labels"}, use_cache=False)
+        nats = nn.functional.cross_entropy(
+            outputs.logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED_LABEL, reduction="sum"
         )
+        self._count(targets, nats.detach())
+        # A batch of one-token rows has no target, and must not be 0 / 0.
+        loss = nats / num_items_in_batch.clamp_min(1) * self.accelerator.num_processes
+        if getattr(outputs, "aux_loss", None) is not None:
+            weight = self.model.config.router_aux_loss_coef / self.current_gradient_accumulation_steps
+            loss = loss + weight * outputs.aux_loss
         return (loss, outputs) if return_outputs else loss
 
-    def _count(self, labels: torch.Tensor, nats: torch.Tensor) -> None:
-        targets = labels[:, 1:][labels[:, 1:] >= 0]
-        bases = int(self._bases_per_token.to(targets.device)[targets].sum())
-        self.progress.tokens += len(targets)
+    def _count(self, targets: torch.Tensor, nats: torch.Tensor) -> None:
+        targets = targets[targets != IGNORED_LABEL]
+        tokens, bases = len(targets), int(self._bases_per_token.to(targets.device)[targets].sum())
+        self.progress.tokens += tokens
         self.progress.bases += bases
-        self.progress.tokens_since_log += len(targets)
+        self.progress.tokens_since_log += tokens
         self.progress.bases_since_log += bases
         self.progress.nats_since_log += float(nats)
 
-    def training_step(self, model: nn.Module, inputs: dict, num_items_in_batch: Any = None) -> torch.Tensor:
-        if self._at_step_begin():
-            self._random_state_at_step_begin = _random_state()
-            self._progress_at_step_begin = asdict(self.progress)
+    def training_step(
+        self, model: nn.Module, inputs: dict, num_items_in_batch: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        if self._is_at_step_begin():
+            self._at_step_begin = _random_state(), copy.copy(self.progress), self.router_health.load.clone()
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not math.isfinite(self.progress.nats_since_log):
-            self._refuse_not_finite("training loss")
+            self._refuse_not_finite("training loss", self.state.global_step + 1)
         return loss
 
-    def _at_step_begin(self) -> bool:
-        """Whether the micro-batch about to be computed is the first of its optimizer step: no gradient is there yet."""
+    def _is_at_step_begin(self) -> bool:
+        """Whether nothing of the next optimizer step has been computed: no gradient is there yet."""
         return all(parameter.grad is None for parameter in self.model.parameters())
 
-    def _clip_grad_norm(self, model: nn.Module):
-        norm = super()._clip_grad_norm(model)
-        if norm is not None and not math.isfinite(float(norm)):
-            self._refuse_not_finite("gradient")
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        # In fp16 an overflow is expected: the gradient scaler skips such a step and lowers its scale.
+        if self.accelerator.scaler is None and not math.isfinite(norm):
+            self._refuse_not_finite("gradient", self.state.global_step + 1)
         return norm
 
-    def _refuse_not_finite(self, what: str) -> None:
+    def _refuse_not_finite(self, what: str, step: int) -> None:
         saved = checkpoints.complete_checkpoints(self.run)
         kept = f"the last checkpoint is {saved[-1].folder}" if saved else "no checkpoint had been written"
         raise NonFiniteLossError(
-            f"the {what} is not finite at step {self.state.global_step + 1}; the weights were not touched and {kept}. "
+            f"{self.run}: the {what} is not finite at step {step}; the weights were not touched and {kept}. "
             f"Try a lower training.learning_rate (now {self.settings.learning_rate:g}), a longer "
             "training.warmup_fraction, or training.precision=fp32"
         )
@@ -195,121 +186,117 @@ class PretrainingTrainer(transformers.Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Our own bits per base of the validation part; transformers' eval_loss would contain the balancing loss."""
-        self._tick()
-        metrics = {f"eval_{name}": value for name, value in self.measure(self.model).items()}
-        self._clock = time.perf_counter()  # measuring is not training time
-        self.log(dict(metrics))
+        with self._clock_stopped():
+            measured = self.measure(self.model) or {}
+        metrics = {f"eval_{name}": value for name, value in measured.items()}
+        if measured:
+            self.log(metrics)
+            self._judge(measured["bits_per_base"])
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        is_better = super()._determine_best_metric(metrics, trial)
+    def _judge(self, bits_per_base: float) -> None:
+        """Note the best step, and decide whether to save and whether to stop."""
+        if not math.isfinite(bits_per_base):
+            self._refuse_not_finite("validation loss", self.state.global_step)
+        is_better = self.state.best_metric is None or bits_per_base < self.state.best_metric
         if is_better:
-            self.state.best_global_step = self.state.global_step
-        if self.settings.save_every == "evaluation" or (is_better and self.settings.keep_best):
-            self.control.should_save = True
-        return is_better
-
-    def _tick(self) -> None:
-        now = time.perf_counter()
-        self.progress.seconds += now - self._clock
-        self._clock = now
+            self.state.best_metric, self.state.best_global_step = bits_per_base, self.state.global_step
+        self.progress.measured_step = self.state.global_step
+        self.progress.measurements_without_better = 0 if is_better else self.progress.measurements_without_better + 1
+        self.control.should_save |= self.settings.save_every == "evaluation" or (is_better and self.settings.keep_best)
+        self.control.should_training_stop |= self._is_out_of_patience()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Write a line of metrics.jsonl and pass the same values on to the trackers."""
         if "train_runtime" in logs:
             return  # transformers' summary of the whole run; metrics.jsonl and environment.json say it
         if "loss" in logs:
-            logs = self._training_metrics(logs)
+            logs = self._training_metrics(logs["learning_rate"])
         logs = {"step": self.state.global_step, "epoch": self.state.epoch, **logs}
         super().log(logs)
         if self.is_world_process_zero():
             self.metrics_file.append(logs)
 
-    def _training_metrics(self, logs: dict[str, float]) -> dict[str, float]:
+    def _training_metrics(self, learning_rate: float) -> dict[str, float]:
+        """Means over the steps since the last line; the rate is that of the first group, Muon's where it is used."""
         self._tick()
         progress = self.progress
-        seconds = progress.seconds - progress.seconds_at_log
-        tokens_per_second = progress.tokens_since_log / seconds if seconds > 0 else 0.0
+        tokens_per_second = progress.tokens_since_log / progress.seconds_since_log
         metrics = {
             "tokens": progress.tokens,
             "bases": progress.bases,
             "seconds": round(progress.seconds, 3),
             "loss_nats_per_token": progress.nats_since_log / max(progress.tokens_since_log, 1),
             "bits_per_base": progress.nats_since_log / math.log(2) / max(progress.bases_since_log, 1),
-            "learning_rate": logs["learning_rate"],
-            "gradient_norm": logs.get("grad_norm"),
+            "learning_rate": learning_rate,
             "tokens_per_second": round(tokens_per_second, 1),
-            "mfu": round(self.training_flops_per_token * tokens_per_second / self.peak_flops, 4),
-        } | (self.router_health.read() if self.router_health else {})
-        progress.nats_since_log, progress.tokens_since_log, progress.bases_since_log = 0.0, 0, 0
-        progress.seconds_at_log = progress.seconds
-        return metrics
+            "mfu": round(self.training_flops_per_token * tokens_per_second / self.peak_flops, 6),
+        }
+        progress.begin_line()
+        return metrics | self.router_health.read()
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.progress.seconds += now - self._clock
+        self.progress.seconds_since_log += now - self._clock
+        self._clock = now
+
+    @contextmanager
+    def _clock_stopped(self) -> Iterator[None]:
+        """Measuring and saving are not training time."""
+        self._tick()
+        try:
+            yield
+        finally:
+            self._clock = time.perf_counter()
 
     # ---- checkpoints ----
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Everything that a bitwise resume needs; see `checkpoints` for what makes it complete."""
-        self._tick()
-        with checkpoints.writing_checkpoint(self.run, self.state.global_step, self.facts) as folder:
-            self.save_model(str(folder), _internal_call=True)
-            self._save_optimizer_and_scheduler(str(folder))
-            self._save_scaler(str(folder))
-            self._save_random_and_progress(folder)
-            self._store_callback_states()
-            self.state.save_to_json(str(folder / "trainer_state.json"))
-        checkpoints.delete_old_checkpoints(
-            self.run, self.settings.keep_checkpoints, self.state.best_global_step
-        )
+        step = self.state.global_step
+        with self._clock_stopped():
+            # Where one of this step exists it is as good: a measurement made since is made again after a resume.
+            if checkpoints.read_checkpoint(checkpoints.checkpoint_folder(self.run, step)) is None:
+                if not self._is_at_step_begin():
+                    self._go_back_to_step_begin()
+                with checkpoints.writing_checkpoint(self.run, step, self.facts) as folder:
+                    self._write_checkpoint(folder)
+            checkpoints.delete_old_checkpoints(self.run, self.settings.keep_checkpoints, self.state.best_global_step)
 
-    def _save_random_and_progress(self, folder: Path) -> None:
-        """In the middle of an accumulation, the state is that of its beginning: those micro-batches are made again."""
-        now, progress = _random_state(), asdict(self.progress)
-        if not self._at_step_begin():
-            _set_random_state(self._random_state_at_step_begin)
-            progress = self._progress_at_step_begin
+    def _write_checkpoint(self, folder: Path) -> None:
+        self.save_model(str(folder), _internal_call=True)
+        self._save_optimizer_and_scheduler(str(folder))
+        self._save_scaler(str(folder))
         self._save_rng_state(str(folder))
-        _set_random_state(now)
-        (folder / PROGRESS_FILE).write_text(json.dumps(progress), "utf-8")
+        self.state.save_to_json(str(folder / "trainer_state.json"))
+        self.progress.expert_load_since_log = self.router_health.load.tolist()
+        self.progress.metrics_lines = self.metrics_file.lines
+        self.progress.write(folder / PROGRESS_FILE)
 
-    def _store_callback_states(self) -> None:
-        exportable = [
-            c
-            for c in [*self.callback_handler.callbacks, self.control]
-            if hasattr(c, "state") and callable(c.state)
-        ]
-        self.state.stateful_callbacks = {type(callback).__name__: callback.state() for callback in exportable}
+    def _go_back_to_step_begin(self) -> None:
+        """A run is stopped in the middle of an accumulation: its micro-batches are made again when it is resumed."""
+        random_state, self.progress, self.router_health.load = self._at_step_begin
+        _set_random_state(random_state)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Weights and configuration only: transformers would add its arguments as a pickle."""
         self.model.save_pretrained(output_dir, state_dict=state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        load_weights(self.model, Path(resume_from_checkpoint))
-        checkpoint = Path(resume_from_checkpoint)
-        self.progress = Progress(**json.loads((checkpoint / PROGRESS_FILE).read_text("utf-8")))
-        self.metrics_file.drop_after(
-            json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))["global_step"]
-        )
+        folder = Path(resume_from_checkpoint)
+        checkpoints.load_weights(self.model, folder)
+        self.progress = Progress.read(folder / PROGRESS_FILE)
+        self.router_health.load = torch.tensor(self.progress.expert_load_since_log)
+        self.metrics_file.keep(self.progress.metrics_lines)
 
 
-def load_weights(model: PreTrainedModel, folder: Path) -> None:
-    """Put the weights of `folder` into `model`, every one of them.
-
-    transformers' own resume reads the file as it is, one key an expert, and skips what does not match; reading through
-    the model class converts it first.
-    """
-    loaded = type(model).from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
-    )
-    model.load_state_dict(loaded.state_dict(), strict=True)
+def _random_state() -> tuple[torch.Tensor, list[torch.Tensor]]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
 
 
-def _random_state() -> tuple:
-    return random.getstate(), np.random.get_state(), torch.random.get_rng_state()
-
-
-def _set_random_state(state: tuple) -> None:
-    random.setstate(state[0])
-    np.random.set_state(state[1])
-    torch.random.set_rng_state(state[2])
+def _set_random_state(state: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1]:
+        torch.cuda.set_rng_state_all(state[1])

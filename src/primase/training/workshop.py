@@ -1,0 +1,100 @@
+"""What the planning and the training of a run share: its corpus as rows, its model's configuration, its hardware."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from primase import dna
+from primase.corpus.rows import PaddingCollator, TrainingRows
+from primase.corpus.store import Corpus, draw_windows
+from primase.errors import RecipeError
+from primase.models.build import configuration
+from primase.recipe import Recipe
+from primase.scoring import LoadedModel, score_windows
+from primase.sequence_encoder import SequenceEncoder
+from primase.tokenizers import load_tokenizer
+from primase.training import hardware
+
+BASES_MEASURED_AT_ONCE = 50_000
+"""A signal to stop waits for the measurement of so many bases: some seconds."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Everything that planning and training share."""
+
+    recipe: Recipe
+    corpus: Corpus
+    tokenizer: PreTrainedTokenizerBase
+    config: PreTrainedConfig
+    rows: TrainingRows
+    collator: PaddingCollator
+    device: torch.device
+    precision: str
+
+    @classmethod
+    def open(cls, recipe: Recipe, corpus: Corpus) -> "Workshop":
+        """Raises RecipeError or ModelError where the recipe cannot be carried out on this corpus or this machine."""
+        device = hardware.best_device()
+        precision = hardware.resolve_precision(recipe.training.precision, device)
+        tokenizer = load_tokenizer(str(corpus.folder / "tokenizer"))
+        config = configuration(recipe.model, tokenizer)
+        positions = getattr(config, "max_position_embeddings", 1024)
+        row_tokens = recipe.training.row_tokens or positions
+        if row_tokens > positions:
+            raise RecipeError(f"training.row_tokens is {row_tokens}, but the model has {positions} positions; lower it")
+        if recipe.training.evaluate_every != "never" and not len(corpus.part("validation")):
+            raise RecipeError(
+                f"training.evaluate_every is {recipe.training.evaluate_every}, but there is no validation part; set "
+                "split.validation_fraction above 0, or training.evaluate_every=never"
+            )
+        rows = TrainingRows(corpus, "train", SequenceEncoder(tokenizer), recipe.training, row_tokens, recipe.seed)
+        collator = PaddingCollator(tokenizer.pad_token_id, tokenizer.padding_side)
+        return cls(recipe, corpus, tokenizer, config, rows, collator, device, precision)
+
+    def resolved(self, steps: int) -> "Workshop":
+        """The same with a recipe that can be repeated exactly, on another machine and by another clock too."""
+        changes = {"training.steps": steps, "training.minutes": None, "training.precision": self.precision}
+        return replace(self, recipe=self.recipe.replace(changes))
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a checkpoint must have in common with the run that goes on from it."""
+        return {
+            "recipe_digest": self.recipe.digest(),
+            "corpus_digest": self.corpus.digest,
+            "tokenizer_digest": self.corpus.description["tokenizer_sha256"][:16],
+        }
+
+    def measure_validation(
+        self, model: PreTrainedModel, is_stopped: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
+        """Bits per base and nats per token of the validation part, forward strand; None where it was stopped.
+
+        The model runs in the number format that it is trained in.
+        """
+        loaded = LoadedModel(model, self.tokenizer, self.rows.encoder, self.rows.row_tokens)
+        indices = draw_windows(self.corpus, "validation", self.recipe.training.validation_bases, self.recipe.seed)
+        nats, tokens, bases = 0.0, 0, 0
+        for some in _portions(indices, self.corpus.windows["length"]):
+            if is_stopped():
+                return None
+            windows = list(self.corpus.iterate(some))
+            for score in score_windows(loaded, windows, stride_fraction=self.recipe.evaluation.stride_fraction):
+                nats += score.nats.sum()
+                tokens += len(score.nats)
+            bases += sum(int(dna.is_acgt(window).sum()) for window in windows)
+        return {
+            "bits_per_base": float(nats / math.log(2) / max(bases, 1)),
+            "loss_nats_per_token": float(nats / max(tokens, 1)),
+        }
+
+
+def _portions(indices: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
+    """Windows in order, in portions of about BASES_MEASURED_AT_ONCE."""
+    portion = np.cumsum(lengths[indices], dtype=np.int64) // BASES_MEASURED_AT_ONCE
+    yield from np.split(indices, np.flatnonzero(np.diff(portion)) + 1)

@@ -1,0 +1,68 @@
+"""Number formats and the measured peak."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from primase.errors import RecipeError
+from primase.training import hardware
+from primase.training.hardware import matrix_product_flops  # before the tests' fixture replaces it
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(("has_bf16", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_auto_is_bf16_where_the_hardware_has_it(has_bf16, precision, monkeypatch):
+    monkeypatch.setattr(hardware, "has_bf16", lambda device: has_bf16)
+    assert hardware.resolve_precision("auto", CPU) == precision
+    assert hardware.resolve_precision("fp32", CPU) == "fp32"
+    assert hardware.resolve_precision("bf16", CPU) == "bf16"
+    assert hardware.resolve_precision("fp16", GPU) == "fp16"
+
+
+def test_fp16_needs_a_gpu():
+    with pytest.raises(RecipeError, match=r"training\.precision.*GPU.*auto"):
+        hardware.resolve_precision("fp16", CPU)
+
+
+@pytest.mark.parametrize(("name", "major", "has_bf16"), [("T4", 7, False), ("V100", 7, False), ("A100", 8, True)])
+def test_a_t4_only_emulates_bf16(name, major, has_bf16, monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(name=name, major=major))
+    assert hardware.has_bf16(GPU) == has_bf16
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "has_bf16"), [(False, False, False), (True, False, True), (False, True, True)]
+)
+def test_cpus(avx512, amx, has_bf16, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert hardware.has_bf16(CPU) == has_bf16
+
+
+def test_this_cpu_answers():
+    """The two questions to torch are private: an upgrade that drops them is noticed here."""
+    assert hardware.has_bf16(CPU) in (True, False)
+    assert hardware.has_bf16(torch.device("mps")) is False
+
+
+def test_peak():
+    assert 1e8 < matrix_product_flops(CPU, "fp32", size=256, seconds=0.02) < 1e14
+    assert 1e7 < matrix_product_flops(CPU, "bf16", size=256, seconds=0.02) < 1e14
+
+
+def test_cores_are_shared_among_processes(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(hardware.os, "cpu_count", lambda: 16)
+    hardware.share_cores()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    hardware.share_cores()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "32")
+    hardware.share_cores()
+    assert asked == [4, 1]

@@ -1,0 +1,67 @@
+"""The plan: counts that the training then makes true."""
+
+import pytest
+
+from primase.models.build import count_parameters
+from primase.run_folder import RunFolder
+from primase.training.plan import _measuring_seconds, _steps, plan_training, steps_per_epoch
+from primase.training.run import open_or_prepare, plan, pretrain
+from primase.training.workshop import Workshop
+from tests.training.runs import DENSE, metrics, tiny_recipe
+
+
+@pytest.mark.parametrize(
+    ("rows", "rows_per_batch", "accumulation_steps", "steps"),
+    [(80, 4, 2, 10), (81, 4, 2, 11), (80, 4, 3, 7), (3, 4, 2, 1), (1, 1, 1, 1), (79_999, 32, 50, 50)],
+)
+def test_steps_per_epoch(rows, rows_per_batch, accumulation_steps, steps):
+    recipe = tiny_recipe(training__rows_per_batch=rows_per_batch, training__accumulation_steps=accumulation_steps)
+    assert steps_per_epoch(rows, recipe.training) == steps
+
+
+def test_the_training_does_what_was_planned(genome, tmp_path):
+    """An epoch whose last accumulation is a smaller one."""
+    recipe = tiny_recipe(DENSE, training__steps=None, training__epochs=1.5, training__accumulation_steps=3)
+    planned = []
+    result = pretrain(genome, tmp_path / "run", recipe, on_plan=planned.append)
+    (cost,) = planned
+    assert (cost.steps_per_epoch, cost.steps, result.steps) == (7, 11, 11)
+    assert (cost.rows_per_epoch, cost.train_windows, cost.train_bases) == (80, 80, 4800)
+    assert cost.tokens_per_epoch == 1600
+    line = [line for line in metrics(result.run) if "tokens" in line][-1]
+    assert line["tokens"] == 1600 + 4 * 3 * 4 * 20
+    assert line["epoch"] == pytest.approx(1.6)
+    assert cost.parameters == count_parameters(Workshop.open(recipe, RunFolder(result.run).corpus()).config).total
+    assert any("more parameters" in warning for warning in cost.warnings)
+    assert cost.warnings == result.warnings
+
+
+def test_limits():
+    def steps(**changes):
+        return _steps(tiny_recipe(**changes).training, 10, seconds_per_step=0.5, measuring_seconds=5.0)
+
+    assert steps(training__steps=7) == 7
+    assert steps(training__steps=7, training__epochs=3) == 7
+    assert steps(training__steps=None, training__epochs=3.01) == 31
+    # A step and its share of a measurement each five steps take 1.5 seconds.
+    assert steps(training__steps=None, training__minutes=1) == int(0.95 * 60 / 1.5)
+    assert steps(training__steps=None, training__minutes=1, training__evaluate_every="never") == int(0.95 * 60 / 0.5)
+    assert steps(training__steps=7, training__minutes=1) == 7
+
+
+def test_a_corpus_of_few_rows(tmp_path):
+    """Fewer rows than a batch holds."""
+    file = tmp_path / "few.fa"
+    file.write_text(">few\n" + "ACGTTGCAACGTAGCTAGCA" * 9)
+    recipe = tiny_recipe(DENSE, split__heldout_fraction=0, split__validation_fraction=0.4, training__rows_per_batch=8)
+    assert plan(file, tmp_path / "work", recipe).rows_per_epoch == 1
+
+
+def test_measuring_is_planned_at_its_cost(genome, tmp_path):
+    """The same validation part costs twice as much where a context slides over it by half."""
+    whole = tiny_recipe(DENSE)
+    sliding = tiny_recipe(DENSE, training__row_tokens=12)
+    corpus = open_or_prepare([genome], RunFolder(tmp_path), whole, lambda what, share: None)
+    seconds = [_measuring_seconds(Workshop.open(recipe, corpus), 1000.0) for recipe in (whole, sliding)]
+    assert seconds == pytest.approx([600 / 3 / 1000 / 3, 2 * 600 / 3 / 1000 / 3])
+    assert plan_training(Workshop.open(whole, corpus)).training_seconds > 0
