@@ -2,8 +2,8 @@
 
     python -m benchmarks.prepare_memory --megabases 5 50 500
 
-Writes random FASTA files into a temporary folder, prepares each in a process of its own with each tokenizer, and reports
-the peak resident memory that the operating system counted for that process.
+Writes random FASTA files into a temporary folder, prepares each in a process of its own with each tokenizer, and
+reports the peak resident memory that the operating system counted for that process.
 """
 
 import argparse
@@ -66,7 +66,11 @@ def main() -> None:
             genome = Path(folder) / f"{megabases}.fa"
             write_genome(genome, megabases * 1_000_000)
             for kind in options.tokenizers:
-                settings = [f"tokenizer.kind={kind}", f"data.window_bases={options.window_bases}", "split.strategy=blocks"]
+                settings = [
+                    f"tokenizer.kind={kind}",
+                    f"data.window_bases={options.window_bases}",
+                    "split.strategy=blocks",
+                ]
                 row = {"tokenizer": kind, "megabases": megabases}
                 row |= measure(genome, Path(folder) / f"{megabases}-{kind}", settings)
                 row["megabases_per_second"] = megabases / row["seconds"]

@@ -1,6 +1,6 @@
 """The picture of a run: bits per base against training time, with the rivals as lines. Needs matplotlib.
 
-    python -m benchmarks.training_curve runs/demo -o docs/demo.svg
+python -m benchmarks.training_curve runs/demo -o docs/demo.svg
 """
 
 import argparse

@@ -83,7 +83,5 @@ def _look_up(bases: np.ndarray | bytes, table: bytes | bytearray) -> np.ndarray:
     if isinstance(bases, bytes):
         return np.frombuffer(bytearray(bases).translate(table), np.uint8)
     if not isinstance(bases, np.ndarray) or bases.dtype != np.uint8:
-        raise TypeError(
-            f"bases must be bytes or an array of uint8, not {getattr(bases, 'dtype', type(bases))}"
-        )
+        raise TypeError(f"bases must be bytes or an array of uint8, not {getattr(bases, 'dtype', type(bases))}")
     return np.frombuffer(bytearray(bases.tobytes()).translate(table), np.uint8).reshape(bases.shape)

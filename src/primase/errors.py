@@ -1,7 +1,7 @@
 """Everything that Primase raises on purpose.
 
-Each error refines the built-in that a caller would expect, so `except ValueError` keeps working. The command line prints
-the message as one line and leaves with exit code 2; a message therefore names the file, the row and the remedy.
+Each error refines the built-in that a caller would expect, so `except ValueError` keeps working. The command line
+prints the message as one line and leaves with exit code 2; a message therefore names the file, the row and the remedy.
 """
 
 

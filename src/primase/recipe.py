@@ -149,7 +149,7 @@ class TrainingSettings(Settings):
     evaluate_every: Steps | Literal["epoch", "never"] = "epoch"
     """Steps between measurements on the validation part, or each epoch."""
     save_every: Steps | Literal["epoch", "evaluation"] = "evaluation"
-    """Steps between checkpoints, or each epoch, or after each measurement."""
+    """Steps between checkpoints, or each epoch, or after each measurement (each epoch where nothing is measured)."""
     log_every: int = Field(10, ge=1)
     """Steps between lines of metrics.jsonl."""
     patience: int | None = Field(None, ge=1)

@@ -47,18 +47,12 @@ class RunFolder:
         return run
 
     @classmethod
-    def create(cls, folder: str | Path, *, overwrite: bool) -> "RunFolder":
-        """An empty run folder. Raises OutputExistsError where something is there that is not to be overwritten."""
-        run = cls(Path(folder))
-        if run._may_be_replaced(overwrite):
-            shutil.rmtree(run.folder)
-        run.folder.mkdir(parents=True, exist_ok=True)
-        return run
-
-    @classmethod
     @contextmanager
     def creating(cls, folder: str | Path, *, overwrite: bool) -> Iterator["RunFolder"]:
-        """As `create`; where the block raises, the folder is gone and a run that was to be replaced is back in it."""
+        """An empty run folder; where the block raises, it is gone, and a run that was to be replaced is back in it.
+
+        Raises OutputExistsError where something is there that is not to be overwritten.
+        """
         run = cls(Path(folder))
         aside = run.folder.with_name(f".{run.folder.name}.replaced")
         shutil.rmtree(aside, ignore_errors=True)

@@ -28,9 +28,7 @@ _FOLD = bytes.maketrans(
 _FIRST_BASE_ID = len(SPECIAL_TOKENS)
 _FIRST_KMER_ID = len(SPECIAL_TOKENS) + len(BASE_TOKENS)
 # By code: A, C, G, T, an IUPAC code for several of them, no IUPAC code at all.
-_ID_OF_CODE = np.array(
-    [*range(_FIRST_BASE_ID, _FIRST_KMER_ID), SPECIAL_TOKENS.index("[UNK]")], dtype=np.int64
-)
+_ID_OF_CODE = np.array([*range(_FIRST_BASE_ID, _FIRST_KMER_ID), SPECIAL_TOKENS.index("[UNK]")], dtype=np.int64)
 
 
 class SequenceEncoder:
@@ -131,9 +129,7 @@ def _regular_ids(sequences: Sequence[np.ndarray | bytes], k: int) -> list[np.nda
         return list(_ID_OF_CODE[code_rows])
     only_bases = (code_rows < UNKNOWN_CODE).all(axis=1)
     ids = _kmer_ids(code_rows, k)
-    return [
-        row if clean else _mixed_ids(c, k) for row, clean, c in zip(ids, only_bases, code_rows, strict=True)
-    ]
+    return [row if clean else _mixed_ids(c, k) for row, clean, c in zip(ids, only_bases, code_rows, strict=True)]
 
 
 def _mixed_ids(base_codes: np.ndarray, k: int) -> np.ndarray:

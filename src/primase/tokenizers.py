@@ -87,14 +87,10 @@ def train_byte_pair_tokenizer(
     """
     first_merge = len(SPECIAL_TOKENS) + len(BASE_TOKENS)
     if vocab_size <= first_merge:
-        raise ModelError(
-            f"a byte-pair vocabulary of {vocab_size} tokens is too small: give {first_merge + 1} or more"
-        )
+        raise ModelError(f"a byte-pair vocabulary of {vocab_size} tokens is too small: give {first_merge + 1} or more")
     blocks = _sample(_blocks(sequences), max(1, max_training_bases // BLOCK_BASES), random.Random(seed))
     if not any(base in block for block in blocks for base in "ACGTUacgtu"):
-        raise InputError(
-            "the sequences to train the tokenizer on hold no A, C, G or T: give it sequences with bases"
-        )
+        raise InputError("the sequences to train the tokenizer on hold no A, C, G or T: give it sequences with bases")
     backend = _backend(models.BPE(unk_token="[UNK]"), f"[ACGT]{{1,{WORD_BASES}}}")
     backend.train_from_iterator(
         blocks,

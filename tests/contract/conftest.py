@@ -40,7 +40,7 @@ class Outcome:
     @property
     def refusal(self) -> str:
         """The one line of a user's mistake; an assertion fails for anything else."""
-        said = [line for line in self.err.splitlines() if not re.fullmatch(r"[a-z ]+: \d+%.*", line)]
+        said = [line for line in self.err.splitlines() if not re.fullmatch(r"[A-Za-z ]+: \d+%.*", line)]
         assert self.code == 2, self
         assert len(said) == 1 and said[0].startswith("primase: "), self.err
         assert self.out == ""

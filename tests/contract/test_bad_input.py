@@ -453,6 +453,7 @@ def test_full_disk_at_whatever_file(primase, inputs, finished_run, small_disk, w
         ["embed", finished_run, genes, "-o", "v.npy"],
         ["embed", finished_run, genes, "-o", "v.parquet"],
         ["tokenizer", "kmer", "--k", "5", "-o", "tokenizer"],
+        ["simulate", "--bases", "10000", "-o", "genome.fa"],
     ):
         refusals = 0
         for kilobytes in range(8, 200, 8):
@@ -472,6 +473,14 @@ def test_disk_that_is_read_only(primase, inputs, finished_run, small_disk):
     for arguments in writing_commands(inputs, finished_run, f"{disk}/x").values():
         refusal = primase(*arguments).refusal
         assert str(disk) in refusal and "choose an output on a disk that can be written to" in refusal
+
+
+def test_run_on_a_disk_that_is_read_only(primase, finished_run, small_disk):
+    disk = small_disk("size=4m")
+    shutil.copytree(finished_run, disk / "run")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    refusal = primase("evaluate", disk / "run").refusal
+    assert f"{disk}/run: Read-only file system; choose an output on a disk" in refusal
 
 
 def test_corpus_of_another_recipe(primase, inputs, workplace):

@@ -118,7 +118,7 @@ def _has_cuda() -> bool:
 def test_text_says_what_was_done_and_what_to_type_next(primase, inputs, workplace):
     recipe = ["-r", inputs / "tiny.toml"]
     prepared = primase("prepare", inputs / "genome.fa", "-o", "corpus", *recipe).out
-    assert "corpus: 1 records, random split" in prepared and re.search(r"train +85 windows +5,100 bases", prepared)
+    assert "corpus: 1 record, random split" in prepared and re.search(r"train +85 windows +5,100 bases", prepared)
     trained = primase("pretrain", "corpus", "-o", "run", *recipe).out
     assert trained.startswith("The plan:\n  parameters ") and "warning: random split" in trained
     assert re.search(r"Trained 2 steps, best on validation \d\.\d{4} bits per base \(step 2\)", trained)
@@ -127,7 +127,7 @@ def test_text_says_what_was_done_and_what_to_type_next(primase, inputs, workplac
     assert re.search(r"^this model +\d\.\d{4}   \d\.\d{4} to \d\.\d{4}$", measured, re.MULTILINE)
     assert re.search(r"^uniform +2\.0000 ", measured, re.MULTILINE) and "Verdict: " in measured
     embedded = primase("embed", "run", inputs / "genome.fa", "-o", "v.npy").out
-    assert embedded == "v.npy: 1 sequences, 16 dimensions (mean of layer -1)\n"
+    assert embedded == "v.npy: 1 sequence, 16 dimensions (mean of layer -1)\n"
 
 
 def test_output_goes_into_folders_that_are_not_there_yet(primase, inputs, finished_run, workplace):
@@ -206,9 +206,10 @@ def test_without_a_terminal_progress_is_lines(inputs, workplace):
     assert result.stdout.startswith("The plan:\n")
 
 
-@pytest.mark.parametrize("columns", [80])
-def test_on_a_terminal_progress_is_a_bar_with_the_time_left(columns, inputs, workplace):
+def test_on_a_terminal_progress_is_a_bar_with_the_time_left(inputs, workplace):
+    """Also on a narrow one, where the note must give way and not the time."""
     ours, theirs = pty.openpty()
+    columns = 60
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = os.environ | {"TERM": "xterm"}
     for name in ("COLUMNS", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):

@@ -1,4 +1,4 @@
-"""The documentation does what it says: Python blocks run, commands exist with their options, files of the map are there."""
+"""The documentation does what it says: Python blocks run, commands and their options exist, files of the map too."""
 
 import re
 import shlex

@@ -97,7 +97,5 @@ def test_real_windows(tokenizer, shared_data):
     assert [encoder.decode(ids) for ids in many] == [window.upper() for window in windows]
     assert all(np.array_equal(ids, encoder.encode(w)) for ids, w in zip(many[:50], windows, strict=False))
     assert many[0].tolist() == tokenizer(windows[0].decode().upper(), add_special_tokens=False)["input_ids"]
-    assert sum(encoder.unknown_count(ids) for ids in many) == sum(
-        window.upper().count(b"N") for window in windows
-    )
+    assert sum(encoder.unknown_count(ids) for ids in many) == sum(window.upper().count(b"N") for window in windows)
     assert 4.6 < sum(map(len, windows)) / sum(map(len, many)) < 5.1

@@ -54,15 +54,3 @@ def test_this_cpu_answers():
 def test_peak():
     assert 1e8 < matrix_product_flops(CPU, "fp32", size=256, seconds=0.02) < 1e14
     assert 1e7 < matrix_product_flops(CPU, "bf16", size=256, seconds=0.02) < 1e14
-
-
-def test_cores_are_shared_among_processes(monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    monkeypatch.setattr(hardware.os, "cpu_count", lambda: 16)
-    hardware.share_cores()
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    hardware.share_cores()
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "32")
-    hardware.share_cores()
-    assert asked == [4, 1]

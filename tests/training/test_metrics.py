@@ -60,7 +60,9 @@ def test_a_line_is_the_mean_since_the_last(genome, tmp_path):
 def test_evaluation_lines(genome, tmp_path):
     run = pretrain(genome, tmp_path / "run", tiny_recipe()).run
     lines = [line for line in metrics(run) if "eval_bits_per_base" in line]
-    assert all(set(line) == {"step", "epoch", "eval_bits_per_base", "eval_loss_nats_per_token"} for line in lines)
+    assert all(
+        set(line) == {"step", "epoch", "seconds", "eval_bits_per_base", "eval_loss_nats_per_token"} for line in lines
+    )
     # Random bases: nobody can do better than 2 bits, and an untrained model is not far from it.
     assert all(1.95 < line["eval_bits_per_base"] < 2.3 for line in lines)
 

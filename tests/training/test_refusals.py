@@ -119,7 +119,7 @@ def test_failed_preparation_leaves_nothing(changes, error, message, genome, tmp_
 
 def test_a_killed_preparation_can_be_begun_again(genome, tmp_path, monkeypatch):
     """What a killed process leaves is known as a run, so that --overwrite replaces it."""
-    monkeypatch.setattr("primase.training.run.shutil.rmtree", lambda *_, **__: None)  # as if there were no time for it
+    monkeypatch.setattr("primase.run_folder.shutil.rmtree", lambda *_, **__: None)  # as if there were no time for it
     with pytest.raises(InputError):
         pretrain(genome, tmp_path / "run", tiny_recipe(data__window_bases=7000))
     monkeypatch.undo()
@@ -158,3 +158,22 @@ def test_full_disk(file, genome, tmp_path, before_batch, file_size_limit, monkey
     assert folders == ["step-000005"]
     resume(tmp_path / "run")
     assert_same_run(tmp_path / "run", reference.run)
+
+
+def test_several_processes_are_refused_before_anything_is_written(genome, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(PrimaseError) as error:
+        pretrain(genome, tmp_path / "run", tiny_recipe())
+    assert "WORLD_SIZE is 2" in one_line(error)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_was_to_be_replaced_outlives_bad_input(genome, tmp_path):
+    run = pretrain(genome, tmp_path / "run", tiny_recipe(training__steps=2)).run
+    before = (run / "metrics.jsonl").read_text()
+    empty = tmp_path / "empty.fa"
+    empty.touch()
+    with pytest.raises(InputError):
+        pretrain(empty, run, tiny_recipe(), overwrite=True)
+    assert (run / "metrics.jsonl").read_text() == before and (run / "final" / "model.safetensors").is_file()
+    assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]

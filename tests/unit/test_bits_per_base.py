@@ -61,7 +61,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 
 
 def test_neighbouring_windows_are_resampled_together():
-    """Fifty copies of each of 40 blocks: treating them as independent would make the interval seven times too narrow."""
+    """Fifty copies of each of 40 blocks: taken as independent, they would make the interval seven times too narrow."""
     rng = np.random.default_rng(0)
     bases = np.full(2000, 200.0)
     bits = bases * np.repeat(rng.normal(1.9, 0.1, 40), 50)
@@ -81,7 +81,10 @@ def test_orders_are_told_as_ranges():
     ("model_bits", "expected"),
     [
         (1.80, "beats all Markov models of order 0 to 2, the best of them by 50.0 millibits a base"),
-        (1.88, "does not beat counting: the best Markov model is better by 30.0 millibits a base .*; it beats order 0-1"),
+        (
+            1.88,
+            "does not beat counting: the best Markov model is better by 30.0 millibits a base .*; it beats order 0-1",
+        ),
         (1.99, "does not beat counting: .* it beats no order"),
     ],
 )

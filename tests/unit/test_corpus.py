@@ -137,8 +137,6 @@ def test_a_missing_broken_or_newer_corpus_is_named(tmp_path):
 def test_the_tutorials_window_has_42_real_tokens_and_unknown_tokens_are_counted(tmp_path, dnabert2_tokenizer_folder):
     rows = [sequence(200, seed) for seed in range(30)] + ["N" * 3 + sequence(197)]
     (tmp_path / "w.csv").write_text("\n".join(["text", *rows]))
-    settings = Recipe.load(
-        "tutorial", {"tokenizer.name": str(dnabert2_tokenizer_folder), "data.unknown_bases": "keep"}
-    )
+    settings = Recipe.load("tutorial", {"tokenizer.name": str(dnabert2_tokenizer_folder), "data.unknown_bases": "keep"})
     corpus = prepare([tmp_path / "w.csv"], tmp_path / "corpus", settings)
     assert corpus.description["unknown_tokens"] == 3

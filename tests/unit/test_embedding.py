@@ -57,9 +57,7 @@ def test_a_sequence_longer_than_the_context_is_pooled_over_all_its_rows(loaded):
     rows = [by_hand(loaded, long[:short], -1), by_hand(loaded, long[short:], -1)]
     np.testing.assert_allclose(embed(loaded, [long])[0], torch.cat(rows).mean(0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(embed(loaded, [long], pooling="last")[0], rows[1][-1], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(
-        embed(loaded, [long], pooling="max")[0], torch.cat(rows).max(0)[0], rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(embed(loaded, [long], pooling="max")[0], torch.cat(rows).max(0)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_files_hold_the_same_numbers_and_the_names(tmp_path, loaded):

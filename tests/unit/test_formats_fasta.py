@@ -141,9 +141,7 @@ def test_a_name_used_in_two_files_is_refused_with_both_places(tmp_path):
     one, two = write(tmp_path / "1.fa", ">a\nAC\n>b\nAC\n"), write(tmp_path / "2.fa", "\n>c\nG\n>b\nC\n")
     with pytest.raises(InputError) as caught:
         list(read_pieces([one, two]))
-    assert str(caught.value).startswith(
-        f"{two}: line 4: a second record is named b; the first is at line 3 of {one}"
-    )
+    assert str(caught.value).startswith(f"{two}: line 4: a second record is named b; the first is at line 3 of {one}")
 
 
 @pytest.mark.parametrize(

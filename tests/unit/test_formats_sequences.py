@@ -63,9 +63,7 @@ def test_a_folder_without_sequence_files_is_refused(tmp_path):
         sequence_files([tmp_path])
 
 
-@pytest.mark.parametrize(
-    "name", ["x.fa", "x.FASTA", "x.fna", "x.ffn", "x.fas", "x.fa.gz", "x.Fa.BGZ", "x.fna.bgzf"]
-)
+@pytest.mark.parametrize("name", ["x.fa", "x.FASTA", "x.fna", "x.ffn", "x.fas", "x.fa.gz", "x.Fa.BGZ", "x.fna.bgzf"])
 @pytest.mark.parametrize("compressed", [True, False])
 def test_gzip_is_told_by_content_and_fasta_by_suffix(tmp_path, name, compressed):
     path = write(tmp_path / name, gzip.compress(FASTA) if compressed else FASTA)
@@ -103,9 +101,7 @@ def test_every_member_of_a_gzip_file_is_read(tmp_path):
 
 
 def test_broken_gzip_is_told_from_truncated_gzip(tmp_path):
-    whole = gzip.compress(
-        b">a\n" + os.urandom(50_000).hex().translate({ord(c): "A" for c in "0123456789ef"}).encode()
-    )
+    whole = gzip.compress(b">a\n" + os.urandom(50_000).hex().translate({ord(c): "A" for c in "0123456789ef"}).encode())
     path = tmp_path / "x.fa.gz"
     for cut in (5, 15, len(whole) // 2, len(whole) - 3):
         assert "truncated" in refusal(write(path, whole[:cut]))
@@ -119,9 +115,7 @@ def test_broken_gzip_is_told_from_truncated_gzip(tmp_path):
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.integers(0, 10_000), st.integers(0, 255), st.sampled_from(["x.fa.gz", "x.csv.gz", "x.parquet.gz", "x"])
-)
+@given(st.integers(0, 10_000), st.integers(0, 255), st.sampled_from(["x.fa.gz", "x.csv.gz", "x.parquet.gz", "x"]))
 def test_gzip_with_any_byte_changed_is_read_or_refused(tmp_path, place, value, name):
     data = bytearray(gzip.compress(b">a,text\n" + b"ACGT,AC\n" * 300))
     data[place % len(data)] = value

@@ -127,9 +127,7 @@ def test_refusals_name_file_row_and_remedy(tmp_path, content, said):
 
 def test_a_missing_asked_column_is_refused(tmp_path):
     path = write(tmp_path / "x.csv", "text,label\nA,1\n")
-    assert "no column 'seq'; choose the column of the sequences from 'text', 'label'" in refusal(
-        path, column="seq"
-    )
+    assert "no column 'seq'; choose the column of the sequences from 'text', 'label'" in refusal(path, column="seq")
 
 
 def test_row_numbers_count_on_from_block_to_block(tmp_path, monkeypatch):

@@ -76,9 +76,7 @@ def dictionary_bits(counts: Counter, strengths: np.ndarray, text: str, end: int,
 
 def count(texts: list[str], max_order: int, both_strands: bool) -> ContextCounts:
     windows = [ascii_window(text) for text in texts]
-    return ContextCounts.of(
-        windows, max_order=max_order, both_strands=both_strands, max_listed_contexts=10**6
-    )
+    return ContextCounts.of(windows, max_order=max_order, both_strands=both_strands, max_listed_contexts=10**6)
 
 
 def looked_up(counts: ContextCounts, texts: list[str]) -> np.ndarray:
@@ -110,9 +108,7 @@ def test_counts_equal_a_dictionary_of_strings(max_order, both_strands):
 def test_surprisal_equals_a_dictionary_of_strings(max_order, train_bases, both_strands):
     rng = np.random.default_rng(train_bases)
     texts = [random_text(rng, train_bases), *repetitive_texts(rng)]
-    models = MarkovModels.fit(
-        [ascii_window(text) for text in texts], max_order=max_order, both_strands=both_strands
-    )
+    models = MarkovModels.fit([ascii_window(text) for text in texts], max_order=max_order, both_strands=both_strands)
     counts = dictionary_counts(texts, max_order, both_strands)
     # The strengths differ among buckets, so that a wrong bucket shows.
     models.strengths = rng.uniform(0.1, 9.0, size=models.strengths.shape)

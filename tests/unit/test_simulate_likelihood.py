@@ -53,9 +53,7 @@ def random_model(order: int, states: int, seed: int) -> GenomeModel:
 def small_genome_model() -> GenomeModel:
     """All parts of the demo, in few states."""
     chain = np.full((4, 4), 0.2) + 0.2 * np.eye(4)[::-1]  # own reverse complement, as word frequencies
-    background = {
-        "".join("ACGT"[i] for i in w): chain[w[0], w[1]] * chain[w[1], w[2]] / 4 for w in np.ndindex(4, 4, 4)
-    }
+    background = {"".join("ACGT"[i] for i in w): chain[w[0], w[1]] * chain[w[1], w[2]] / 4 for w in np.ndindex(4, 4, 4)}
     gene = Gene(
         share=0.6,
         motif=((0.7, 0.1, 0.1, 0.1),),
@@ -65,9 +63,7 @@ def small_genome_model() -> GenomeModel:
         mean_codons=2,
     )
     repeat = RepeatFamily(share=0.4, consensus="GAT", substituted_fraction=0.2)
-    return GenomeDesign(
-        background=background, mean_background_bases=3, genes=(gene,), repeats=(repeat,)
-    ).model()
+    return GenomeDesign(background=background, mean_background_bases=3, genes=(gene,), repeats=(repeat,)).model()
 
 
 def stationary_by_product_chain(model: GenomeModel) -> np.ndarray:
@@ -93,9 +89,7 @@ def sum_over_paths(model: GenomeModel, joint: np.ndarray, sequence: np.ndarray) 
         if len(codes) == 1 or emitted == 0:
             return emitted
         after = (context * 4 + codes[0]) % model.contexts
-        return emitted * sum(
-            model.transitions[state, s] * rest(s, after, codes[1:]) for s in successors[state]
-        )
+        return emitted * sum(model.transitions[state, s] * rest(s, after, codes[1:]) for s in successors[state])
 
     codes = dna.codes(sequence).tolist()
     return sum(joint[pair] * rest(*pair, codes) for pair in np.ndindex(joint.shape))
@@ -145,9 +139,7 @@ def test_a_window_is_as_likely_as_all_records_that_hold_it(demo):
 
 
 def test_one_state_is_a_plain_markov_chain():
-    chain = np.array(
-        [[0.4, 0.3, 0.2, 0.1], [0.1, 0.4, 0.4, 0.1], [0.3, 0.2, 0.1, 0.4], [0.25, 0.25, 0.25, 0.25]]
-    )
+    chain = np.array([[0.4, 0.3, 0.2, 0.1], [0.1, 0.4, 0.4, 0.1], [0.3, 0.2, 0.1, 0.4], [0.25, 0.25, 0.25, 0.25]])
     model = GenomeModel(1, ("only",), np.ones((1, 1)), chain[None], np.array([False]))
     share = np.linalg.matrix_power(chain, 200)[0]
     expected = -np.log2([share[2], chain[2, 0], chain[0, 3], chain[3, 3]])
@@ -211,9 +203,7 @@ def test_longer_windows_cost_fewer_bits_a_base(demo, genome):
     assert by_length[0] > by_length[1] > by_length[2]
 
 
-@pytest.mark.parametrize(
-    ("letters", "where"), [("ACGNA", "window 1, base 3: 'N'"), ("-", "window 1, base 0: '-'")]
-)
+@pytest.mark.parametrize(("letters", "where"), [("ACGNA", "window 1, base 3: 'N'"), ("-", "window 1, base 0: '-'")])
 def test_other_letters_are_refused_with_their_place(letters, where):
     with pytest.raises(InputError, match=where):
         window_bits(random_model(1, 2, seed=0), [bases("ACGT"), bases(letters)])

@@ -269,9 +269,7 @@ def test_byte_pair_training_samples_evenly_where_there_is_too_much():
     """The first fifth of the records is poly-A; a sample of the beginning would see nothing else."""
     records = ["A" * 10_000] * 20 + [random_bases(10_000, seed) for seed in range(80)]
     options = {"vocab_size": 40, "max_training_bases": 100_000}
-    vocabularies = [
-        train_byte_pair_tokenizer(records, **options, seed=seed).get_vocab() for seed in (1, 1, 2)
-    ]
+    vocabularies = [train_byte_pair_tokenizer(records, **options, seed=seed).get_vocab() for seed in (1, 1, 2)]
     assert vocabularies[0] == vocabularies[1] != vocabularies[2]
     pairs = {first + second for first in "ACGT" for second in "ACGT"}
     assert len(pairs & set(vocabularies[0])) > 10
@@ -285,9 +283,7 @@ def test_byte_pair_training_reads_every_base_once(lengths):
     # An N keeps records apart, and so does the end of a block.
     assert "".join(blocks).replace("N", "") == "".join(records)
     assert "".join(blocks).count("N") <= max(0, len(records) - 1)
-    assert not any(
-        a[-9:] + b[:9] in block for a, b in itertools.pairwise(records) if b for block in blocks if a
-    )
+    assert not any(a[-9:] + b[:9] in block for a, b in itertools.pairwise(records) if b for block in blocks if a)
 
 
 def test_byte_pair_mistakes_are_named():
@@ -417,8 +413,7 @@ def test_an_unknown_hub_name_is_one_line(monkeypatch):
 
 def test_importing_does_not_import_transformers():
     program = (
-        "import sys, primase.sequence_encoder, primase.tokenizers\n"
-        "print({'torch', 'transformers'} & set(sys.modules))"
+        "import sys, primase.sequence_encoder, primase.tokenizers\nprint({'torch', 'transformers'} & set(sys.modules))"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"

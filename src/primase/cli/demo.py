@@ -9,6 +9,7 @@ from primase.cli import options
 from primase.cli.display import Display
 from primase.cli.evaluate import table
 from primase.cli.plan import print_plan
+from primase.cli.simulate import write_genome
 from primase.cli.writing import writing
 from primase.errors import OutputExistsError
 
@@ -62,13 +63,12 @@ def command(
 
 def _simulate(genome: Path, bases: int, output: Path, overwrite: bool) -> None:
     from primase.run_folder import RunFolder
-    from primase.simulate import simulate_to_file
 
     if genome.exists() and not overwrite:
         raise OutputExistsError(f"{genome}: already exists; pass --overwrite, or choose another output folder")
     with RunFolder.creating(output, overwrite=overwrite):
         typer.echo(f"1. Simulating a genome of {bases:,} bases from a known source: {genome}")
-        simulate_to_file(genome, bases=bases, records=10, seed=0)
+        write_genome(genome, bases, records=10, seed=0)
 
 
 def _print_summary(output: Path, evaluation) -> None:

@@ -36,4 +36,5 @@ def command(
         sequences, width = embed_to_file(
             model, sources, output, layer=chosen, pooling=pooling, column=column, overwrite=overwrite
         )
-    typer.echo(f"{output}: {sequences:,} sequences, {width} dimensions ({pooling} of layer {layer})")
+    plural = "s" if sequences != 1 else ""
+    typer.echo(f"{output}: {sequences:,} sequence{plural}, {width} dimensions ({pooling} of layer {layer})")

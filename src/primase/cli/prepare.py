@@ -34,8 +34,10 @@ def command(
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
-    typer.echo(f"{output}: {facts['records']:,} records, {facts['split']['strategy']} split")
+    records = f"{facts['records']:,} record{'s' if facts['records'] != 1 else ''}"
+    typer.echo(f"{output}: {records}, {facts['split']['strategy']} split")
     for part, windows in facts["windows"].items():
-        typer.echo(f"  {part:<10} {windows:>12,} windows {facts['bases'].get(part, 0):>16,} bases")
+        bases = f"{facts['bases'][part]:>16,} bases" if part in facts["bases"] else "  (gaps between the parts)"
+        typer.echo(f"  {part:<10} {windows:>12,} windows {bases}")
     if facts["unknown_tokens"]:
         typer.echo(f"  {facts['unknown_tokens']:,} of {facts['tokens']:,} tokens are unknown to the tokenizer")

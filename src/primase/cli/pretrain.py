@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +44,6 @@ def command(
 
     Ctrl-C saves a checkpoint; --resume goes on from it as if nothing had happened.
     """
-    from primase.recipe import Recipe
     from primase.training import run
 
     if (resume is None) == (not sources):
@@ -59,29 +57,22 @@ def command(
             own = _recipe_for_resume(resume, recipe, overrides)
             result = run.resume(resume, recipe=own, on_step=display.step)
         else:
-            result = _pretrain(sources, output, Recipe.load(recipe or "small", overrides), overwrite, as_json, display)
+            result = run.pretrain(
+                sources,
+                output,
+                recipe or "small",
+                overrides=overrides,
+                overwrite=overwrite,
+                on_plan=lambda plan: None if as_json else print_plan(plan),
+                on_preparing=display.stage,
+                on_step=display.step,
+            )
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(result), default=str, indent=2))
     else:
         _print_end(result)
     if result.interrupted:
         raise typer.Exit(128 + {"SIGINT": 2, "SIGTERM": 15}[result.interrupted])
-
-
-def _pretrain(sources: list[str], output: Path, recipe, overwrite: bool, as_json: bool, display: Display):
-    """A run that is replaced is deleted only when the new one begins to train: until then a mistake brings it back."""
-    from primase.run_folder import RunFolder
-    from primase.training.run import pretrain
-
-    with ExitStack() as until_training:
-        until_training.enter_context(RunFolder.creating(output, overwrite=overwrite))
-
-        def on_plan(plan) -> None:
-            until_training.close()
-            if not as_json:
-                print_plan(plan)
-
-        return pretrain(sources, output, recipe, on_plan=on_plan, on_preparing=display.stage, on_step=display.step)
 
 
 def _default_output(source: str) -> Path:

@@ -1,5 +1,6 @@
 """primase simulate: the demo genome, and the file from which its true entropy is computed."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from primase.cli import options
 from primase.cli.writing import writing
-from primase.errors import OutputExistsError
+from primase.errors import InputError, OutputExistsError
 
 
 def command(
@@ -25,15 +26,34 @@ def command(
     It has genes on both strands, motifs, diverged repeats and background; how far any model is from the best possible
     one can be computed.
     """
-    from primase.simulate import simulate_to_file, simulation_file
+    from primase.simulate import simulation_file
 
+    if records > bases:
+        raise InputError(f"--records {records}: more than there are bases ({bases}); give each record a base or more")
     for file in (output, simulation_file(output)):
         if file.is_dir():
             raise OutputExistsError(f"{file}: is a folder; choose another file")
         if file.exists() and not overwrite:
             raise OutputExistsError(f"{file}: already exists; choose another file or pass --overwrite")
     with writing(output):
-        simulate_to_file(output, bases=bases, records=records, seed=seed)
+        write_genome(output, bases, records, seed)
     typer.echo(
         f"{output}: {bases:,} bases in {records} records; {simulation_file(output)} says what they were drawn from"
     )
+
+
+def write_genome(output: Path, bases: int, records: int, seed: int) -> None:
+    """Both files, or neither: half a genome would pass for a whole one."""
+    from primase.simulate import simulate_to_file, simulation_file
+
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        simulate_to_file(partial, bases=bases, records=records, seed=seed)
+        simulation_file(partial).replace(simulation_file(output))
+        partial.replace(output)
+    except BaseException:
+        for file in (partial, simulation_file(partial)):
+            # Where the folder could not even be made, there is nothing to remove.
+            with contextlib.suppress(OSError):
+                file.unlink()
+        raise

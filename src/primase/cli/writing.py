@@ -40,7 +40,9 @@ def writing(output: Path) -> Iterator[None]:
         number = _number(error)
         if number is None:
             raise
-        place = getattr(error, "filename", None) or output
+        place = getattr(error, "filename", None)
+        if not place or ".partial" in str(place):  # hidden, and no concern of the user's
+            place = output
         raise PrimaseError(f"{place}: {os.strerror(number)}; {_REMEDIES[number]}") from error
 
 

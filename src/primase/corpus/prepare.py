@@ -44,9 +44,9 @@ def prepare(
     """
     output = Path(output)
     _refuse_to_replace(output, overwrite)
-    tokenizer = None if recipe.tokenizer.kind == "byte-pair" else _ready_tokenizer(recipe)
     files = sequence_files(sources)
     _refuse_corpora(files)
+    tokenizer = None if recipe.tokenizer.kind == "byte-pair" else _ready_tokenizer(recipe)
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

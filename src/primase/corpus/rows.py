@@ -60,9 +60,7 @@ class TrainingRows(Dataset):
         suffix = self.encoder.suffix_ids if is_whole else []
         return torch.from_numpy(np.concatenate([self.encoder.prefix_ids, ids, suffix]).astype(np.int64))
 
-    def _cut(
-        self, window: int, row_in_window: int, rows: int, draw: np.random.Generator
-    ) -> tuple[np.ndarray, bool]:
+    def _cut(self, window: int, row_in_window: int, rows: int, draw: np.random.Generator) -> tuple[np.ndarray, bool]:
         """Token ids of one row, and whether it is the whole window."""
         is_reversed = self.settings.strands == "random" and bool(draw.integers(2))
         if self.encoder.regular_k is not None:
@@ -79,9 +77,7 @@ class TrainingRows(Dataset):
             ids = tokens[start:stop]
         return ids[: self.capacity_tokens], stop - start == length
 
-    def _bounds(
-        self, units: int, row_in_window: int, rows: int, draw: np.random.Generator
-    ) -> tuple[int, int]:
+    def _bounds(self, units: int, row_in_window: int, rows: int, draw: np.random.Generator) -> tuple[int, int]:
         """Where a row lies in its window, in bases or tokens. All rows of a window share one shift an epoch."""
         shift = 0
         if self.settings.shift_rows:

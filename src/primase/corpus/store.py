@@ -38,13 +38,9 @@ class Corpus:
         try:
             description = json.loads((folder / "corpus.json").read_text("utf-8"))
         except FileNotFoundError as error:
-            raise MissingFileError(
-                f"{folder}: no corpus here (corpus.json is missing); run primase prepare"
-            ) from error
+            raise MissingFileError(f"{folder}: no corpus here (corpus.json is missing); run primase prepare") from error
         except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-            raise InputError(
-                f"{folder / 'corpus.json'}: not readable ({error}); run primase prepare again"
-            ) from error
+            raise InputError(f"{folder / 'corpus.json'}: not readable ({error}); run primase prepare again") from error
         if description.get("schema_version", 0) > SCHEMA_VERSION:
             raise InputError(
                 f"{folder}: written by a newer Primase (schema {description['schema_version']}, this program reads "

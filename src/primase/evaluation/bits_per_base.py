@@ -36,9 +36,7 @@ def window_bits(
     windows: Iterable[np.ndarray], scores: Iterable[WindowScore], bases_per_token: np.ndarray
 ) -> WindowBits:
     """Sum token nats to windows; a token that spans the edge of a repeat is shared by its bases."""
-    rows = [
-        _one_window(window, score, bases_per_token) for window, score in zip(windows, scores, strict=True)
-    ]
+    rows = [_one_window(window, score, bases_per_token) for window, score in zip(windows, scores, strict=True)]
     return WindowBits(*np.asarray(rows, np.float64).reshape(-1, 4).T)
 
 

@@ -35,8 +35,14 @@ def evaluate(
     run = RunFolder.open(run_folder)
     loaded = load_model(run.folder)
     result = evaluate_on_corpus(
-        loaded, run.recipe(), run.corpus(), name=run.folder.name, entropy=entropy, max_bases=max_bases, progress=progress
-    )  # fmt: skip
+        loaded,
+        run.recipe(),
+        run.corpus(),
+        name=run.folder.name,
+        entropy=entropy,
+        max_bases=max_bases,
+        progress=progress,
+    )
     result.write(run.evaluation_file)
     return result
 
@@ -59,9 +65,7 @@ def evaluate_on_corpus(
     bootstrap = BlockBootstrap(corpus.windows["length"][indices], settings.bootstrap_samples, recipe.seed)
 
     tokens = _TokenCount()
-    forward = _model_bits(
-        loaded, windows, settings.stride_fraction, tokens, lambda s: progress("scoring", s / 2)
-    )
+    forward = _model_bits(loaded, windows, settings.stride_fraction, tokens, lambda s: progress("scoring", s / 2))
     reversed_windows = [dna.reverse_complement(window) for window in windows]
     backward = _model_bits(
         loaded,
@@ -104,9 +108,7 @@ def evaluate_on_corpus(
         rivals=rivals,
         markov_bits_per_base=by_order.tolist(),
         best_markov_order=best,
-        true_entropy_bits_per_base=None
-        if true_bits is None
-        else float(true_bits.sum() / forward.bases.sum()),
+        true_entropy_bits_per_base=None if true_bits is None else float(true_bits.sum() / forward.bases.sum()),
         verdict=_verdict(headline, rivals[1], by_order),
     )
 

@@ -188,9 +188,7 @@ class ContextCounts:
         shift = np.uint64(3 * (self.max_order - order))
         prefix = self._prefix(keys, order)
         first, after = prefix << shift, (prefix + np.uint64(1)) << shift
-        columns = [
-            np.searchsorted(listed, after) - np.searchsorted(listed, first) for (listed,) in self._lists
-        ]
+        columns = [np.searchsorted(listed, after) - np.searchsorted(listed, first) for (listed,) in self._lists]
         return np.stack(columns, axis=1) * (prefix & np.uint64(7) > 0)[:, None]
 
 

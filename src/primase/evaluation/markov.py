@@ -102,9 +102,7 @@ class MarkovModels:
 
         counts = count(training)
         if not counts.bases:
-            raise InputError(
-                "the training windows hold no A, C, G or T: nothing to count, give other windows"
-            )
+            raise InputError("the training windows hold no A, C, G or T: nothing to count, give other windows")
         evidence = []
         for fold in _folds(training):
             evidence += _evidence(counts, fold, own=count(fold))
@@ -170,11 +168,7 @@ def _buckets(counts: np.ndarray) -> np.ndarray:
 def _folds(windows: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
     """Tenths of the bases, each a stretch of the stream, cut into pieces of at most 4,096 bases."""
     piece_bases = min(1 + sum(window.size for window in windows) // 100, 4096)
-    pieces = [
-        window[start : start + piece_bases]
-        for window in windows
-        for start in range(0, window.size, piece_bases)
-    ]
+    pieces = [window[start : start + piece_bases] for window in windows for start in range(0, window.size, piece_bases)]
     ends = np.cumsum([piece.size for piece in pieces])
     limits = np.searchsorted(ends, np.linspace(0, ends[-1], FOLDS + 1), side="right")
     for first, after in pairwise(limits):
@@ -213,8 +207,7 @@ def _fit_strengths(evidence: list[_Evidence]) -> np.ndarray:
     strengths = []
     for order in range(evidence[0].total.shape[0]):
         of_base, total, bucket = (
-            np.concatenate([getattr(part, name)[order] for part in evidence])
-            for name in ("of_base", "total", "bucket")
+            np.concatenate([getattr(part, name)[order] for part in evidence]) for name in ("of_base", "total", "bucket")
         )
         seen = total > 0  # where nothing was seen, nothing depends on the strength
         strengths.append(_best_strengths(of_base[seen], total[seen], probability[seen], bucket[seen]))
@@ -222,9 +215,7 @@ def _fit_strengths(evidence: list[_Evidence]) -> np.ndarray:
     return np.array(strengths)
 
 
-def _best_strengths(
-    of_base: np.ndarray, total: np.ndarray, lower: np.ndarray, bucket: np.ndarray
-) -> np.ndarray:
+def _best_strengths(of_base: np.ndarray, total: np.ndarray, lower: np.ndarray, bucket: np.ndarray) -> np.ndarray:
     if not bucket.size:
         return np.full(BUCKETS, UNFITTED_STRENGTH)
     nats = np.empty((STRENGTHS.size, BUCKETS))

@@ -71,9 +71,7 @@ def read_fasta(stream: BinaryIO, source: str, names: RecordNames, piece_bases: i
 
     def last_piece() -> Piece:
         if not len(pending):
-            raise InputError(
-                f"{source}: line {name_line}: record {name} has no bases; complete it or remove it"
-            )
+            raise InputError(f"{source}: line {name_line}: record {name} has no bases; complete it or remove it")
         return Piece(source, name, start, pending, True)
 
     for line, is_header, content in _spans(stream, source):
@@ -86,9 +84,7 @@ def read_fasta(stream: BinaryIO, source: str, names: RecordNames, piece_bases: i
             continue
         if name is None and content.strip():
             line += content[: -len(content.lstrip())].count(b"\n")
-            raise InputError(
-                f"{source}: line {line}: text before the first header; FASTA begins with a line >name"
-            )
+            raise InputError(f"{source}: line {line}: text before the first header; FASTA begins with a line >name")
         bases = _bases(content, line, source)
         if not len(bases):
             continue

@@ -100,9 +100,7 @@ def read_pieces(
     return _read_files(sequence_files(sources), column, piece_bases)
 
 
-def read_records(
-    sources: str | Path | Sequence[str | Path], *, column: str | None = None
-) -> Iterator[Record]:
+def read_records(sources: str | Path | Sequence[str | Path], *, column: str | None = None) -> Iterator[Record]:
     """As `read_pieces`, with each record whole; memory holds one record at a time."""
     return _join(read_pieces(sources, column=column))
 
@@ -120,9 +118,7 @@ def _read_files(files: list[Path], column: str | None, piece_bases: int) -> Iter
                 yield from read_fasta(stream, source, names, piece_bases)
             else:
                 delimiter = "\t" if format_ == "tsv" else ","
-                yield from read_csv(
-                    stream, source, delimiter=delimiter, column=column, piece_bases=piece_bases
-                )
+                yield from read_csv(stream, source, delimiter=delimiter, column=column, piece_bases=piece_bases)
 
 
 def _join(pieces: Iterator[Piece]) -> Iterator[Record]:
@@ -223,14 +219,10 @@ def _errors_explained(file: Path) -> Iterator[None]:
     except InputError:
         raise
     except EOFError:
-        raise InputError(
-            f"{file}: truncated: the gzip data stop before their end; download or copy it again"
-        ) from None
+        raise InputError(f"{file}: truncated: the gzip data stop before their end; download or copy it again") from None
     except (zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{file}: corrupt gzip data ({error}); download or copy it again") from None
     except PermissionError:
         raise InputError(f"{file}: no permission to read it; change its mode or its owner") from None
     except OSError as error:
-        raise InputError(
-            f"{file}: cannot be read ({error.strerror or error}); check the path and the disk"
-        ) from None
+        raise InputError(f"{file}: cannot be read ({error.strerror or error}); check the path and the disk") from None

@@ -76,9 +76,7 @@ def read_parquet(file: BinaryIO, source: str, *, column: str | None, piece_bases
     columns = _choose_columns(schema.names, column, source)
     type_of_sequences = schema.field(columns.sequence).type
     if not _is_text(type_of_sequences):
-        raise InputError(
-            f"{source}: column {columns.sequence!r} holds {type_of_sequences}, not text; choose another"
-        )
+        raise InputError(f"{source}: column {columns.sequence!r} holds {type_of_sequences}, not text; choose another")
     table_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
     batch_rows = min(MAX_BATCH_ROWS, max(1, PARQUET_BATCH_BYTES * metadata.num_rows // max(1, table_bytes)))
 
@@ -120,9 +118,7 @@ def _choose_columns(columns: list[str], wanted: str | None, source: str) -> _Col
     name = next((name for name in NAME_COLUMNS if name in columns and name != sequence), None)
     for used in (sequence, name):
         if columns.count(used) > 1:
-            raise InputError(
-                f"{source}: column {used!r} is there {columns.count(used)} times; rename all but one"
-            )
+            raise InputError(f"{source}: column {used!r} is there {columns.count(used)} times; rename all but one")
     return _Columns(sequence, name)
 
 
@@ -180,17 +176,13 @@ def _letters_and_offsets(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return letters, offsets
 
 
-def _check_cells(
-    letters: np.ndarray, offsets: np.ndarray, rows_before: int, column: str, source: str
-) -> None:
+def _check_cells(letters: np.ndarray, offsets: np.ndarray, rows_before: int, column: str, source: str) -> None:
     """Raises InputError for the first cell that is empty, or else the first that has a wrong letter."""
     place = f"column {column!r}"
     for row in np.flatnonzero(np.diff(offsets) <= 3).tolist():
         cell = letters[offsets[row] : offsets[row + 1]].tobytes()
         if not cell or cell.lower() in _MISSING_VALUES:
-            raise InputError(
-                f"{source}: row {rows_before + row + 1}: {place} is empty; fill it in or remove the row"
-            )
+            raise InputError(f"{source}: row {rows_before + row + 1}: {place} is empty; fill it in or remove the row")
     used = letters[offsets[0] : offsets[-1]]
     complaint = wrong_letter(used.tobytes())
     if complaint:

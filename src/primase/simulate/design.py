@@ -72,9 +72,7 @@ class GenomeDesign(Part):
         distributions = {name: list(probabilities.values()) for name, probabilities in words.items()}
         distributions["shares"] = [element.share for element in (*self.genes, *self.repeats)]
         for number, gene in enumerate(self.genes, start=1):
-            distributions |= {
-                f"gene {number} motif {i}": list(row) for i, row in enumerate(gene.motif, start=1)
-            }
+            distributions |= {f"gene {number} motif {i}": list(row) for i, row in enumerate(gene.motif, start=1)}
         for name, values in distributions.items():
             if min(values, default=0.0) < 0 or abs(sum(values) - 1) > TOLERANCE:
                 raise ValueError(f"{name}: the probabilities must sum to 1")
@@ -87,9 +85,7 @@ class GenomeDesign(Part):
             raise ValueError("background: give words of 3 bases or more; codons need two bases of context")
         stationary = np.allclose(joint.sum(axis=0), joint.sum(axis=-1), rtol=0, atol=TOLERANCE)
         if not stationary or not np.allclose(joint, _reverse_complement(joint), rtol=0, atol=TOLERANCE):
-            raise ValueError(
-                "background: words must be as likely as their reverse complements, and stationary"
-            )
+            raise ValueError("background: words must be as likely as their reverse complements, and stationary")
         return self
 
     @property
@@ -118,15 +114,11 @@ class _Block:
     soft_masked: bool = False
 
     def reverse_complement(self) -> "_Block":
-        return _Block(
-            self.label, _reverse_complement(self.joint), self.bases, self.mean_times, self.soft_masked
-        )
+        return _Block(self.label, _reverse_complement(self.joint), self.bases, self.mean_times, self.soft_masked)
 
     def emissions(self, order: int) -> list[np.ndarray]:
         """[contexts, 4] for each of the states."""
-        return [
-            _given_previous(self.joint, min(base, self.joint.ndim - 1), order) for base in range(self.bases)
-        ]
+        return [_given_previous(self.joint, min(base, self.joint.ndim - 1), order) for base in range(self.bases)]
 
 
 def _gene_blocks(gene: Gene, background: np.ndarray) -> list[_Block]:
@@ -142,9 +134,7 @@ def _gene_blocks(gene: Gene, background: np.ndarray) -> list[_Block]:
 def _repeat_blocks(repeat: RepeatFamily) -> list[_Block]:
     kept, other = 1 - repeat.substituted_fraction, repeat.substituted_fraction / 3
     consensus = dna.codes(repeat.consensus.encode())
-    return [
-        _Block("", np.where(np.arange(4) == code, kept, other), 1, soft_masked=True) for code in consensus
-    ]
+    return [_Block("", np.where(np.arange(4) == code, kept, other), 1, soft_masked=True) for code in consensus]
 
 
 class _Layout:

@@ -59,9 +59,7 @@ def _draw_record(model: GenomeModel, name: str, bases: int, rng: np.random.Gener
 def _draw_path(model: GenomeModel, state: int, uniforms: np.ndarray) -> list[int]:
     """The hidden states, beginning with `state`."""
     targets = [np.flatnonzero(row).tolist() for row in model.transitions]
-    cumulative = [
-        _cumulative(row[target]).tolist() for row, target in zip(model.transitions, targets, strict=True)
-    ]
+    cumulative = [_cumulative(row[target]).tolist() for row, target in zip(model.transitions, targets, strict=True)]
     path = []
     for uniform in uniforms.tolist():
         path.append(state)

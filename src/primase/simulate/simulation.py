@@ -74,8 +74,6 @@ def read_simulation(path: str | Path) -> Simulation:
     except ValidationError as error:
         problem = error.errors()[0]
         where = "".join(f"{part}: " for part in problem["loc"])
-        raise InputError(
-            f"{path}: {where}{problem['msg'].removeprefix('Value error, ')}; {remedy}"
-        ) from error
+        raise InputError(f"{path}: {where}{problem['msg'].removeprefix('Value error, ')}; {remedy}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error

@@ -36,13 +36,6 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bf16" if has_bf16(device) else "fp32"
 
 
-def share_cores() -> None:
-    """Divide the cores among the processes that a launcher started here: more threads than cores are slow."""
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if processes > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
-
-
 def wait(device: torch.device) -> None:
     """Until what was asked of an accelerator is done: it works while the program goes on."""
     if device.type != "cpu":

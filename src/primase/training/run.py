@@ -1,8 +1,8 @@
 """The order of a pretraining: corpus, plan, model, training, final model. Each step is one call."""
 
 import json
+import os
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus
-from primase.errors import CheckpointError, InputError
+from primase.errors import CheckpointError, InputError, PrimaseError
 from primase.models.build import build_model, silence_transformers
 from primase.recipe import Recipe
 from primase.run_folder import RunFolder, is_corpus
@@ -63,16 +63,13 @@ def pretrain(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     _refuse_sources_inside(sources, output)
-    run = RunFolder.create(output, overwrite=overwrite)
-    try:
+    _refuse_several_processes()
+    with RunFolder.creating(output, overwrite=overwrite) as run:
         run.recipe_file.write_text(recipe.to_toml(), "utf-8")  # known as a run, even if the process is killed now
         shop = Workshop.open(recipe, open_or_prepare(sources, run, recipe, on_preparing))
         plan = plan_training(shop)
         shop = shop.resolved(plan.steps)
         _write_provenance(run, shop)
-    except BaseException:
-        shutil.rmtree(run.folder, ignore_errors=True)
-        raise
     on_plan(plan)
     return _train(run, shop, plan.warnings, on_step, resume_from=None)
 
@@ -87,6 +84,7 @@ def resume(
 
     Raises CheckpointError where there is none, or where it belongs to another recipe, corpus or tokenizer.
     """
+    _refuse_several_processes()
     run = RunFolder.open(run_folder)
     own = run.recipe()
     if recipe is not None and recipe != own:
@@ -136,6 +134,15 @@ def plan(
     return plan_training(Workshop.open(recipe, corpus))
 
 
+def _refuse_several_processes() -> None:
+    """Each would prepare and write the same run folder."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise PrimaseError(
+            f"WORLD_SIZE is {processes}: pretraining runs in one process so far; start it without torchrun"
+        )
+
+
 def _refuse_sources_inside(sources: Sequence[str | Path], output: str | Path) -> None:
     for source in sources:
         if Path(source).resolve().is_relative_to(Path(output).resolve()):
@@ -150,7 +157,6 @@ def _train(
     resume_from: checkpoints.Checkpoint | None,
 ) -> PretrainingResult:
     silence_transformers()
-    hardware.share_cores()
     settings = shop.recipe.training
     model = build_model(shop.recipe.model, shop.config, shop.recipe.seed)
     stop = StopSignals()

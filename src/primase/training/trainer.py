@@ -190,7 +190,7 @@ class PretrainingTrainer(transformers.Trainer):
             measured = self.measure(self.model) or {}
         metrics = {f"eval_{name}": value for name, value in measured.items()}
         if measured:
-            self.log(metrics)
+            self.log({"seconds": round(self.progress.seconds, 3), **metrics})
             self._judge(measured["bits_per_base"])
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
