@@ -108,9 +108,7 @@ class ModelSettings(Settings):
     @model_validator(mode="after")
     def _one_source(self) -> "ModelSettings":
         if (self.preset is None) == (self.config is None):
-            raise ValueError(
-                "give model.preset or model.config, one of them; to use the other one, copy the recipe to a file"
-            )
+            raise ValueError("give model.preset or model.config, one of them")
         return self
 
 
@@ -281,6 +279,8 @@ def _set_dotted(values: dict[str, Any], dotted_key: str, value: Any) -> None:
         if not isinstance(values, dict):
             raise RecipeError(f"{dotted_key}: {parent} is a value, not a section")
     values[last] = value
+    if dotted_key in ("model.preset", "model.config"):  # two ways to name the model: the one that is set is meant
+        values.pop("config" if last == "preset" else "preset", None)
 
 
 def _first_problem(error: ValidationError) -> str:

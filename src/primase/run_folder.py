@@ -55,8 +55,8 @@ class RunFolder:
         """
         run = cls(Path(folder))
         aside = run.folder.with_name(f".{run.folder.name}.replaced")
-        shutil.rmtree(aside, ignore_errors=True)
         if run._may_be_replaced(overwrite):
+            shutil.rmtree(aside, ignore_errors=True)
             run.folder.rename(aside)
         try:
             run.folder.mkdir(parents=True, exist_ok=True)

@@ -104,3 +104,14 @@ def finished_run(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         outcome = call("pretrain", inputs / "genome.fa", "-o", run, "-r", inputs / "tiny.toml")
     assert outcome.code == 0, outcome.err
     return run
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, tuple[int, int]]]:
+    """`contents(folder)` names every file below a folder, with its size and its time of change in nanoseconds."""
+
+    def look(folder: Path) -> dict[str, tuple[int, int]]:
+        files = (file for file in sorted(folder.rglob("*")) if file.is_file())
+        return {str(file.relative_to(folder)): (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
+
+    return look

@@ -4,24 +4,16 @@ The mistakes are made through the command line in this process, where a tracebac
 """
 
 import gzip
-import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 MIXTURE = ["--set", "model.preset=mixtral-1m"]
-
-
-def contents(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file below a folder, with its size and its time of change in nanoseconds."""
-    files = (file for file in sorted(folder.rglob("*")) if file.is_file())
-    return {str(file.relative_to(folder)): (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +126,8 @@ SETTINGS = {
     "split.heldout_records=chr1": "split.heldout_records: must be a list, as in split.heldout_records=['...', '...']",
     "split.heldout_records=['chr1']": "split: heldout_records has no effect on a random split; set split",
     "split.heldout_fraction=0.96": "split: validation_fraction and heldout_fraction leave nothing to train on; lower",
-    "model.config=folder": "model: give model.preset or model.config, one of them; to use the other one, copy",
     "model.preset=bert-base": "model.preset 'bert-base' does not exist; there are mixtral-105m",
+    "model.config=./absent": "./absent: no such folder; check the path",
     "model.settings.hiden_size=64": "model.settings.hiden_size: a qwen3 configuration has no such value; did you",
     "model.settings.hidden_size=-4": "a qwen3 model cannot be built from this configuration",
     "model.settings.hidden_act=no": "a qwen3 model cannot be built from this configuration (KeyError: 'no'); change",
@@ -294,7 +286,7 @@ def test_hub_names_without_a_network(primase, inputs, finished_run, workplace, n
     ],
     ids=lambda value: " ".join(value[:1] + value[-2:]) if isinstance(value, list) else "",
 )
-def test_arguments(arguments, message, primase, inputs, bad, finished_run, workplace):
+def test_arguments(arguments, message, primase, inputs, bad, finished_run, workplace, contents):
     before = contents(finished_run)
     places = {"run": finished_run, "bad": bad, "genome": inputs / "genome.fa"}
     assert message in primase(*(argument.format(**places) for argument in arguments)).refusal
@@ -325,165 +317,7 @@ def test_usage(arguments, primase, workplace):
     assert list(workplace.iterdir()) == []
 
 
-def writing_commands(inputs: Path, run: Path, output: str) -> dict[str, list[str | Path]]:
-    """The commands that write, each of them ready to write `output`."""
-    genome, recipe = inputs / "genome.fa", ["-r", inputs / "tiny.toml"]
-    return {
-        "prepare": ["prepare", genome, "-o", output, *recipe],
-        "pretrain": ["pretrain", genome, "-o", output, *recipe],
-        "embed": ["embed", run, genome, "-o", f"{output}.npy"],
-        "simulate": ["simulate", "-o", output, "--bases", "1000"],
-        "tokenizer": ["tokenizer", "base", "-o", output],
-        "demo": ["demo", "-o", output],
-    }
-
-
-WRITERS = list(writing_commands(Path(), Path(), ""))
-
-
-@pytest.mark.parametrize("command", WRITERS)
-@pytest.mark.parametrize("output", ["/dev/null/x", "a_file/x", "a_file/below/x"])
-def test_output_below_a_file(command, output, primase, inputs, finished_run, workplace):
-    Path("a_file").write_text("mine")
-    refusal = primase(*writing_commands(inputs, finished_run, output)[command]).refusal
-    assert "Not a directory; a folder on the way to it is a file; choose another output" in refusal
-    assert output.split("/")[-2] in refusal or output.split("/")[0] in refusal
-    assert contents(workplace).keys() == {"a_file"}
-
-
-@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]], ids=["", "overwrite"])
-@pytest.mark.parametrize("command", ["prepare", "pretrain", "demo"])
-@pytest.mark.parametrize("kind", ["a file", "a foreign folder", "a folder with a recipe"])
-def test_output_that_is_something_else(command, kind, overwrite, primase, inputs, workplace):
-    """Neither a thesis nor a project that has a recipe.toml of its own may be deleted, whatever is said."""
-    out = Path("out")
-    if kind == "a file":
-        out.write_text("mine")
-    else:
-        out.mkdir()
-        (out / "chapter.txt").write_text("mine")
-        if kind == "a folder with a recipe":
-            (out / "recipe.toml").write_text("mine")
-    before = contents(workplace)
-    refusal = primase(*writing_commands(inputs, Path(), "out")[command], *overwrite).refusal
-    assert refusal.startswith("primase: out: ") and "choose another output folder" in refusal
-    assert contents(workplace) == before
-
-
-@pytest.mark.parametrize("command", ["prepare", "pretrain", "embed", "simulate", "tokenizer"])
-def test_output_that_is_there(command, primase, inputs, finished_run, workplace):
-    arguments = writing_commands(inputs, finished_run, "out")[command]
-    assert primase(*arguments).code == 0
-    before = contents(workplace)
-    refusal = primase(*arguments).refusal
-    assert refusal.startswith("primase: out") and "choose another" in refusal
-    assert ("--overwrite" in refusal) == (command != "tokenizer")
-    assert ("--resume" in refusal) == (command == "pretrain")
-    assert contents(workplace) == before
-
-
-def test_a_folder_in_place_of_the_file(primase, inputs, finished_run, workplace):
-    for name in ("v.npy", "g.fa"):
-        Path(name).mkdir()
-    for arguments in (["embed", finished_run, inputs / "genome.fa", "-o", "v.npy"], ["simulate", "-o", "g.fa"]):
-        refusal = primase(*arguments, "--overwrite").refusal
-        assert f"{arguments[-1]}: is a folder; choose another file" in refusal
-
-
-@pytest.mark.parametrize("name", ["absent.fa", "protein.fa", "../run/corpus"])
-def test_a_run_is_not_lost_to_a_bad_genome(name, primase, bad, inputs, finished_run, workplace):
-    shutil.copytree(finished_run, "run")
-    before = contents(workplace)
-    genome = "run/corpus" if name == "../run/corpus" else bad / name
-    outcome = primase("pretrain", genome, "-o", "run", "-r", inputs / "tiny.toml", "--overwrite")
-    assert Path(name).name in outcome.refusal
-    assert contents(workplace) == before
-    assert primase("pretrain", inputs / "genome.fa", "-o", "run", "-r", inputs / "tiny.toml", "--overwrite").code == 0
-    assert [entry.name for entry in workplace.iterdir()] == ["run"] and contents(workplace) != before
-
-
-def test_a_demo_is_not_lost_to_one_that_fails(primase, finished_run, workplace, monkeypatch):
-    shutil.copytree(finished_run, "out")
-    before = contents(workplace)
-
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("primase.simulate.simulate_to_file", interrupted)
-    assert primase("demo", "-o", "out", "--overwrite").code == 130
-    assert contents(workplace) == before
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_output_without_permission(primase, inputs, finished_run, workplace):
-    Path("locked").mkdir(mode=0o500)
-    for arguments in writing_commands(inputs, finished_run, "locked/x").values():
-        refusal = primase(*arguments).refusal
-        assert "locked" in refusal and "Permission denied; change the permissions, or choose another" in refusal
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """`small_disk("size=64k")` is an empty disk of that size, which only root can make."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounts = 0
-
-    def mount(options: str) -> Path:
-        nonlocal mounts
-        result = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True)
-        if result.returncode:
-            pytest.skip(f"no small disk can be made here: {result.stderr.strip()}")
-        mounts += 1
-        return place
-
-    yield mount
-    for _ in range(mounts):
-        subprocess.run(["umount", place], check=True)
-
-
-def test_full_disk_at_whatever_file(primase, inputs, finished_run, small_disk, workplace):
-    """Disks of one page, two pages, … until the command fits: each file that it writes is the one too many once."""
-    bases = (inputs / "genome.fa").read_text().splitlines()[1]
-    genes = Path("genes.csv")
-    genes.write_text("sequence\n" + "".join(f"{bases[20 * number :][:20]}\n" for number in range(300)))
-    byte_pairs = ["--set", "tokenizer.kind=byte-pair", "--set", "tokenizer.vocabulary_tokens=64"]
-    for arguments in (
-        ["prepare", inputs / "genome.fa", "-r", inputs / "tiny.toml", *byte_pairs, "-o", "corpus"],
-        ["embed", finished_run, genes, "-o", "v.npy"],
-        ["embed", finished_run, genes, "-o", "v.parquet"],
-        ["tokenizer", "kmer", "--k", "5", "-o", "tokenizer"],
-        ["simulate", "--bases", "10000", "-o", "genome.fa"],
-    ):
-        refusals = 0
-        for kilobytes in range(8, 200, 8):
-            disk = small_disk(f"size={kilobytes}k")
-            outcome = primase(*arguments[:-1], disk / arguments[-1])
-            if outcome.code == 0:
-                break
-            assert "No space left on device; free some space, or choose an output on another disk" in outcome.refusal
-            assert str(disk) in outcome.refusal
-            assert list(disk.iterdir()) == []
-            refusals += 1
-        assert outcome.code == 0 and refusals >= 2, arguments
-
-
-def test_disk_that_is_read_only(primase, inputs, finished_run, small_disk):
-    disk = small_disk("ro")
-    for arguments in writing_commands(inputs, finished_run, f"{disk}/x").values():
-        refusal = primase(*arguments).refusal
-        assert str(disk) in refusal and "choose an output on a disk that can be written to" in refusal
-
-
-def test_run_on_a_disk_that_is_read_only(primase, finished_run, small_disk):
-    disk = small_disk("size=4m")
-    shutil.copytree(finished_run, disk / "run")
-    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    refusal = primase("evaluate", disk / "run").refusal
-    assert f"{disk}/run: Read-only file system; choose an output on a disk" in refusal
-
-
-def test_corpus_of_another_recipe(primase, inputs, workplace):
+def test_corpus_of_another_recipe(primase, inputs, workplace, contents):
     recipe = ["-r", inputs / "tiny.toml"]
     assert primase("prepare", inputs / "genome.fa", "-o", "corpus", *recipe).code == 0
     before = contents(workplace)
@@ -492,7 +326,7 @@ def test_corpus_of_another_recipe(primase, inputs, workplace):
     assert contents(workplace) == before
 
 
-def test_run_that_is_not_finished(primase, inputs, finished_run, workplace):
+def test_run_that_is_not_finished(primase, inputs, finished_run, workplace, contents):
     shutil.copytree(finished_run, "run")
     shutil.rmtree("run/final")
     before = contents(workplace)
@@ -510,7 +344,7 @@ def test_model_without_weights(primase, inputs, finished_run, workplace):
     assert not Path("v.npy").exists()
 
 
-def test_checkpoint_of_another_recipe(primase, finished_run, workplace):
+def test_checkpoint_of_another_recipe(primase, finished_run, workplace, contents):
     shutil.copytree(finished_run, "run")
     recipe = Path("run/recipe.toml")
     recipe.write_text(recipe.read_text().replace("weight_decay = 0.01", "weight_decay = 0.02"))

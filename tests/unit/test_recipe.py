@@ -38,7 +38,6 @@ def test_overrides_take_toml_values_and_bare_words():
         ("data.window_bases=1", "data.window_bases: .*greater than or equal to 2.*given: 1"),
         ("training.epochs", "--set training.epochs: write section.key=value"),
         ("split.heldout_fraction=0.99", "leave nothing to train on"),
-        ("model.config=folder", "give model.preset or model.config, one of them"),
         ("tokenizer.kind=pretrained", "needs tokenizer.name"),
         ("name.x=1", "name is a value, not a section"),
     ],
@@ -47,6 +46,15 @@ def test_a_mistake_is_named_in_one_line(override, message):
     with pytest.raises(RecipeError, match=message) as raised:
         Recipe.load("small", [override])
     assert "\n" not in str(raised.value)
+
+
+def test_naming_the_model_one_way_takes_the_place_of_the_other(tmp_path):
+    assert Recipe.load("tutorial", ["model.config=folder"]).model.preset is None
+    assert Recipe.load("tutorial", ["model.config=folder", "model.preset=qwen3-small"]).model.config is None
+    both = tmp_path / "both.toml"
+    both.write_text(Recipe.load("tutorial").to_toml().replace("[model]\n", '[model]\nconfig = "folder"\n'))
+    with pytest.raises(RecipeError, match=r"give model\.preset or model\.config, one of them"):
+        Recipe.load(both)
 
 
 def test_a_run_needs_an_end():

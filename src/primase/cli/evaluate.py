@@ -38,8 +38,9 @@ def command(
 
 def table(result) -> str:
     """A `primase.results.Evaluation` as text."""
+    part = result.part.replace("heldout", "held-out")
     lines = [
-        f"{result.model}: {result.forward.bases:,} {result.part} bases in {result.windows:,} windows "
+        f"{result.model}: {result.forward.bases:,} {part} bases in {result.windows:,} windows "
         f"({result.split_strategy} split), {result.tokens:,} tokens",
         "",
         f"{'lower is better, guessing is 2':<36}{'bits per base':>14}   95 % interval",

@@ -37,7 +37,9 @@ def command(
     records = f"{facts['records']:,} record{'s' if facts['records'] != 1 else ''}"
     typer.echo(f"{output}: {records}, {facts['split']['strategy']} split")
     for part, windows in facts["windows"].items():
-        bases = f"{facts['bases'][part]:>16,} bases" if part in facts["bases"] else "  (gaps between the parts)"
-        typer.echo(f"  {part:<10} {windows:>12,} windows {bases}")
+        if part in facts["bases"]:
+            typer.echo(f"  {part:<10} {windows:>12,} windows {facts['bases'][part]:>16,} bases")
+        elif windows:
+            typer.echo(f"  {part:<10} {windows:>12,} windows in the gaps between the parts")
     if facts["unknown_tokens"]:
         typer.echo(f"  {facts['unknown_tokens']:,} of {facts['tokens']:,} tokens are unknown to the tokenizer")

@@ -1,0 +1,169 @@
+"""Outputs that cannot be written: what is there stays as it was, and nothing half-written is left beside it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+def writing_commands(inputs: Path, run: Path, output: str) -> dict[str, list[str | Path]]:
+    """The commands that write, each of them ready to write `output`."""
+    genome, recipe = inputs / "genome.fa", ["-r", inputs / "tiny.toml"]
+    return {
+        "prepare": ["prepare", genome, "-o", output, *recipe],
+        "pretrain": ["pretrain", genome, "-o", output, *recipe],
+        "embed": ["embed", run, genome, "-o", f"{output}.npy"],
+        "simulate": ["simulate", "-o", output, "--bases", "1000"],
+        "tokenizer": ["tokenizer", "base", "-o", output],
+        "demo": ["demo", "-o", output],
+    }
+
+
+WRITERS = list(writing_commands(Path(), Path(), ""))
+
+
+@pytest.mark.parametrize("command", WRITERS)
+@pytest.mark.parametrize("output", ["/dev/null/x", "a_file/x", "a_file/below/x"])
+def test_output_below_a_file(command, output, primase, inputs, finished_run, workplace, contents):
+    Path("a_file").write_text("mine")
+    refusal = primase(*writing_commands(inputs, finished_run, output)[command]).refusal
+    assert "Not a directory; a folder on the way to it is a file; choose another output" in refusal
+    assert output.split("/")[-2] in refusal or output.split("/")[0] in refusal
+    assert contents(workplace).keys() == {"a_file"}
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]], ids=["", "overwrite"])
+@pytest.mark.parametrize("command", ["prepare", "pretrain", "demo"])
+@pytest.mark.parametrize("kind", ["a file", "a foreign folder", "a folder with a recipe"])
+def test_output_that_is_something_else(command, kind, overwrite, primase, inputs, workplace, contents):
+    """Neither a thesis nor a project that has a recipe.toml of its own may be deleted, whatever is said."""
+    out = Path("out")
+    if kind == "a file":
+        out.write_text("mine")
+    else:
+        out.mkdir()
+        (out / "chapter.txt").write_text("mine")
+        if kind == "a folder with a recipe":
+            (out / "recipe.toml").write_text("mine")
+    before = contents(workplace)
+    refusal = primase(*writing_commands(inputs, Path(), "out")[command], *overwrite).refusal
+    assert refusal.startswith("primase: out: ") and "choose another output folder" in refusal
+    assert contents(workplace) == before
+
+
+@pytest.mark.parametrize("command", ["prepare", "pretrain", "embed", "simulate", "tokenizer"])
+def test_output_that_is_there(command, primase, inputs, finished_run, workplace, contents):
+    arguments = writing_commands(inputs, finished_run, "out")[command]
+    assert primase(*arguments).code == 0
+    before = contents(workplace)
+    refusal = primase(*arguments).refusal
+    assert refusal.startswith("primase: out") and "choose another" in refusal
+    assert ("--overwrite" in refusal) == (command != "tokenizer")
+    assert ("--resume" in refusal) == (command == "pretrain")
+    assert contents(workplace) == before
+
+
+def test_a_folder_in_place_of_the_file(primase, inputs, finished_run, workplace):
+    for name in ("v.npy", "g.fa"):
+        Path(name).mkdir()
+    for arguments in (["embed", finished_run, inputs / "genome.fa", "-o", "v.npy"], ["simulate", "-o", "g.fa"]):
+        refusal = primase(*arguments, "--overwrite").refusal
+        assert f"{arguments[-1]}: is a folder; choose another file" in refusal
+
+
+@pytest.mark.parametrize("genome", ["absent.fa", "protein.fa", "run/corpus"])
+def test_a_run_is_not_lost_to_a_bad_genome(genome, primase, inputs, finished_run, workplace, contents):
+    shutil.copytree(finished_run, "run")
+    Path("protein.fa").write_text(">insulin\nMALWMRLLPLLALLALWGPD\n")
+    before = contents(workplace)
+    options = ["-o", "run", "-r", inputs / "tiny.toml", "--overwrite"]
+    assert genome in primase("pretrain", genome, *options).refusal
+    assert contents(workplace) == before
+    assert primase("pretrain", inputs / "genome.fa", *options).code == 0
+    assert contents(workplace) != before and not list(workplace.glob(".*"))
+
+
+def test_a_demo_is_not_lost_to_one_that_fails(primase, finished_run, workplace, monkeypatch, contents):
+    shutil.copytree(finished_run, "out")
+    before = contents(workplace)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("primase.simulate.simulate_to_file", interrupted)
+    assert primase("demo", "-o", "out", "--overwrite").code == 130
+    assert contents(workplace) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_output_without_permission(primase, inputs, finished_run, workplace):
+    Path("locked").mkdir(mode=0o500)
+    for arguments in writing_commands(inputs, finished_run, "locked/x").values():
+        refusal = primase(*arguments).refusal
+        assert "locked" in refusal and "Permission denied; change the permissions, or choose another" in refusal
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """`small_disk("size=64k")` is an empty disk of that size, which only root can make."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root can make a small disk")
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounts = 0
+
+    def mount(options: str) -> Path:
+        nonlocal mounts
+        result = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True)
+        if result.returncode:
+            pytest.skip(f"no small disk can be made here: {result.stderr.strip()}")
+        mounts += 1
+        return place
+
+    yield mount
+    for _ in range(mounts):
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_full_disk_at_whatever_file(primase, inputs, finished_run, small_disk, workplace):
+    """Disks of one page, two pages, … until the command fits: each file that it writes is the one too many once."""
+    bases = (inputs / "genome.fa").read_text().splitlines()[1]
+    genes = Path("genes.csv")
+    genes.write_text("sequence\n" + "".join(f"{bases[20 * number :][:20]}\n" for number in range(300)))
+    byte_pairs = ["--set", "tokenizer.kind=byte-pair", "--set", "tokenizer.vocabulary_tokens=64"]
+    for arguments in (
+        ["prepare", inputs / "genome.fa", "-r", inputs / "tiny.toml", *byte_pairs, "-o", "corpus"],
+        ["embed", finished_run, genes, "-o", "v.npy"],
+        ["embed", finished_run, genes, "-o", "v.parquet"],
+        ["tokenizer", "kmer", "--k", "5", "-o", "tokenizer"],
+        ["simulate", "--bases", "10000", "-o", "genome.fa"],
+    ):
+        refusals = 0
+        for kilobytes in range(8, 200, 8):
+            disk = small_disk(f"size={kilobytes}k")
+            outcome = primase(*arguments[:-1], disk / arguments[-1])
+            if outcome.code == 0:
+                break
+            assert "No space left on device; free some space, or choose an output on another disk" in outcome.refusal
+            assert str(disk) in outcome.refusal
+            assert list(disk.iterdir()) == []
+            refusals += 1
+        assert outcome.code == 0 and refusals >= 2, arguments
+
+
+def test_disk_that_is_read_only(primase, inputs, finished_run, small_disk):
+    disk = small_disk("ro")
+    for arguments in writing_commands(inputs, finished_run, f"{disk}/x").values():
+        refusal = primase(*arguments).refusal
+        assert str(disk) in refusal and "choose an output on a disk that can be written to" in refusal
+
+
+def test_run_on_a_disk_that_is_read_only(primase, finished_run, small_disk):
+    disk = small_disk("size=4m")
+    shutil.copytree(finished_run, disk / "run")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    refusal = primase("evaluate", disk / "run").refusal
+    assert f"{disk}/run: Read-only file system; choose an output on a disk" in refusal
