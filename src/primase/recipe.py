@@ -158,7 +158,7 @@ class TrainingSettings(Settings):
     """Checkpoints kept on disk besides the best."""
     validation_bases: int | None = Field(None, ge=1)
     """Measure on a fixed draw of about so many bases of the validation part; all of it where not set."""
-    report_to: tuple[str, ...] = ()
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Trackers of transformers: tensorboard, wandb, trackio. None is installed by default."""
 
     @model_validator(mode="after")

@@ -11,8 +11,11 @@ class Result(BaseModel):
     def write(self, file: Path) -> None:
         """Write as JSON, beside and renamed, so that a reader never sees half of it."""
         partial = file.with_name(f".{file.name}.partial")
-        partial.write_text(self.model_dump_json(indent=2) + "\n", "utf-8")
-        partial.replace(file)
+        try:
+            partial.write_text(self.model_dump_json(indent=2) + "\n", "utf-8")
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 class Estimate(Result):

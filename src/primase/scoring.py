@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from primase.corpus.hub import MODEL_FILES, local_folder
 from primase.errors import MissingFileError, ModelError
+from primase.hub import MODEL_FILES, local_folder
 from primase.models.build import silence_transformers
 from primase.sequence_encoder import SequenceEncoder
 from primase.tokenizers import load_tokenizer

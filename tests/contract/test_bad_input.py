@@ -122,6 +122,7 @@ SETTINGS = {
     "training.epochs=inf": "training.epochs: must be a finite number",
     "training.evaluate_every=often": "training.evaluate_every: must be a whole number or 'epoch' or 'never' (given",
     "training.evaluate_every=0": "training.evaluate_every: must be greater than or equal to 1 or 'epoch' or 'never'",
+    "training.report_to=['mlflow']": "training.report_to: must be 'tensorboard', 'wandb' or 'trackio' (given",
     "training=3": "training: must be a section: set its keys, as in training.key=value",
     "split.heldout_records=chr1": "split.heldout_records: must be a list, as in split.heldout_records=['...', '...']",
     "split.heldout_records=['chr1']": "split: heldout_records has no effect on a random split; set split",
@@ -254,6 +255,7 @@ def test_hub_names_without_a_network(primase, inputs, finished_run, workplace, n
             "layer 7: the model has layers 0 (the embedding) to 1",
         ),
         (["embed", "{run}", "{genome}", "-o", "v.npy", "--pooling", "sum"], "pooling 'sum': choose mean, max, last"),
+        (["embed", "run/final/absent", "{genome}", "-o", "v.npy"], "run/final/absent: no such folder; check the path"),
         (["embed", "./absent", "{genome}", "-o", "v.npy"], "./absent: no such folder; check the path"),
         (["embed", "{bad}/bert", "{genome}", "-o", "v.npy"], "bert: no tokenizer.json in this folder"),
         (
@@ -324,6 +326,20 @@ def test_corpus_of_another_recipe(primase, inputs, workplace, contents):
     refusal = primase("pretrain", "corpus", "-o", "run", *recipe, "--set", "data.window_bases=50").refusal
     assert "corpus: prepared with other seed, data, split, tokenizer settings than this recipe's" in refusal
     assert contents(workplace) == before
+
+
+def test_nothing_was_held_out(primase, inputs, workplace):
+    all_of_it = ["split.validation_fraction=0", "split.heldout_fraction=0", "training.evaluate_every=never"]
+    settings = [part for setting in all_of_it for part in ("--set", setting)]
+    assert primase("pretrain", inputs / "genome.fa", "-o", "run", "-r", inputs / "tiny.toml", *settings).code == 0
+    assert "run: trained on the whole genome, so no base is left to measure on" in primase("evaluate", "run").refusal
+    assert not Path("run/evaluation.json").exists()
+
+
+def test_simulation_of_another_genome(primase, finished_run, workplace):
+    assert primase("simulate", "-o", "other.fa", "--bases", "5000").code == 0
+    refusal = primase("evaluate", finished_run, "--simulation", "other.fa.json").refusal
+    assert "other.fa.json: describes a genome of 5,000 bases, and this run's has 6,000; give the .json" in refusal
 
 
 def test_run_that_is_not_finished(primase, inputs, finished_run, workplace, contents):

@@ -123,6 +123,14 @@ def test_text_says_what_was_done_and_what_to_type_next(primase, inputs, workplac
     assert embedded == "v.npy: 1 sequence, 16 dimensions (mean of layer -1)\n"
 
 
+def test_the_true_entropy_of_a_simulated_genome(primase, inputs, workplace):
+    assert primase("simulate", "-o", "genome.fa", "--bases", "12000").code == 0
+    assert primase("pretrain", "genome.fa", "-o", "run", "-r", inputs / "tiny.toml").code == 0
+    measured = primase("evaluate", "run", "--simulation", "genome.fa.json")
+    assert measured.code == 0, measured.err
+    assert re.search(r"^the simulated source itself +1\.\d{4} ", measured.out, re.MULTILINE)
+
+
 def test_output_goes_into_folders_that_are_not_there_yet(primase, inputs, finished_run, workplace):
     genome, recipe = inputs / "genome.fa", ["-r", inputs / "tiny.toml"]
     for arguments in (

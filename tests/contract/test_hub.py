@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from primase.corpus.hub import TOKENIZER_FILES, local_folder
 from primase.embedding import embed
+from primase.hub import TOKENIZER_FILES, local_folder
 from primase.tokenizers import load_tokenizer
 from tests.models import tiny_model
 

@@ -8,7 +8,15 @@ import pytest
 
 from primase.cli import main
 from primase.corpus.prepare import prepare
-from primase.errors import CheckpointError, InputError, MissingFileError, OutputExistsError, PrimaseError, RecipeError
+from primase.errors import (
+    CheckpointError,
+    InputError,
+    MissingExtraError,
+    MissingFileError,
+    OutputExistsError,
+    PrimaseError,
+    RecipeError,
+)
 from primase.training.checkpoints import complete_checkpoints
 from primase.training.run import pretrain, resume
 from tests.training.runs import DENSE, assert_same_run, tiny_recipe
@@ -177,3 +185,11 @@ def test_a_run_that_was_to_be_replaced_outlives_bad_input(genome, tmp_path):
         pretrain(empty, run, tiny_recipe(), overwrite=True)
     assert (run / "metrics.jsonl").read_text() == before and (run / "final" / "model.safetensors").is_file()
     assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]
+
+
+def test_a_tracker_that_is_not_installed_is_named_with_its_extra(genome, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError) as error:
+        pretrain(genome, tmp_path / "run", tiny_recipe(training__report_to=["trackio"]))
+    assert "pip install 'primase[trackio]'" in one_line(error)
+    assert not (tmp_path / "run").exists()

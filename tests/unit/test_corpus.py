@@ -134,6 +134,15 @@ def test_a_missing_broken_or_newer_corpus_is_named(tmp_path):
         Corpus.open(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["bases.bin", "windows.npy"])
+def test_a_corpus_with_a_file_gone_is_named(tmp_path, name):
+    file = write_fasta(tmp_path / "g.fa", {"chr1": sequence(5000)})
+    prepare([file], tmp_path / "corpus", recipe())
+    (tmp_path / "corpus" / name).unlink()
+    with pytest.raises(InputError, match=f"{name}: missing or cut off"):
+        Corpus.open(tmp_path / "corpus")
+
+
 def test_the_tutorials_window_has_42_real_tokens_and_unknown_tokens_are_counted(tmp_path, dnabert2_tokenizer_folder):
     rows = [sequence(200, seed) for seed in range(30)] + ["N" * 3 + sequence(197)]
     (tmp_path / "w.csv").write_text("\n".join(["text", *rows]))

@@ -8,6 +8,7 @@ import typer
 from primase.cli import options
 from primase.cli.display import Display
 from primase.cli.writing import writing
+from primase.errors import InputError
 
 
 def command(
@@ -28,12 +29,26 @@ def command(
     Bits per base on the held-out part, beside Markov models on the same bases and the untrained twin, and the verdict.
     """
     from primase.evaluation.evaluate import evaluate
-    from primase.simulate import read_simulation
+    from primase.run_folder import RunFolder
 
-    entropy = read_simulation(simulation).window_bits if simulation else None
+    counts = RunFolder.open(run).corpus().description["base_counts"]
+    entropy = _entropy(simulation, sum(counts[base] for base in "ACGTN")) if simulation else None
     with writing(run), Display() as display:
         result = evaluate(run, entropy=entropy, max_bases=max_bases, progress=display.stage)
     typer.echo(result.model_dump_json(indent=2) if as_json else table(result))
+
+
+def _entropy(file: Path, genome_bases: int):
+    """What `evaluate` takes as the entropy of the source. Raises InputError where another genome came from it."""
+    from primase.simulate import read_simulation
+
+    source = read_simulation(file)
+    if sum(source.record_bases) != genome_bases:
+        raise InputError(
+            f"{file}: describes a genome of {sum(source.record_bases):,} bases, and this run's has {genome_bases:,}; "
+            "give the .json that was written beside the run's genome"
+        )
+    return source.window_bits
 
 
 def table(result) -> str:

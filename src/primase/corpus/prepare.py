@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerBase
 
 from primase import dna
 from primase.corpus.cut import Stretches, chunks, cut_windows
-from primase.corpus.hub import TOKENIZER_FILES, local_folder
 from primase.corpus.split import PARTS, UNUSED, SplitChoice, split_windows
 from primase.corpus.store import SCHEMA_VERSION, Corpus
 from primase.errors import InputError, OutputExistsError
 from primase.formats import is_table, read_pieces, sequence_files
+from primase.hub import TOKENIZER_FILES, local_folder
 from primase.recipe import DataSettings, Recipe
 from primase.sequence_encoder import SequenceEncoder
 from primase.tokenizers import base_tokenizer, kmer_tokenizer, load_tokenizer, train_byte_pair_tokenizer

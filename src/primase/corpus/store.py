@@ -46,6 +46,11 @@ class Corpus:
                 f"{folder}: written by a newer Primase (schema {description['schema_version']}, this program reads "
                 f"up to {SCHEMA_VERSION}); update Primase"
             )
+        bases = sum(description["base_counts"][letter] for letter in "ACGTN")
+        for name, size in (("bases.bin", bases), ("windows.npy", None), ("records.parquet", None)):
+            file = folder / name
+            if not file.is_file() or (size is not None and file.stat().st_size != size):
+                raise InputError(f"{file}: missing or cut off; run primase prepare again, or pretrain again")
         return cls(folder, description)
 
     @cached_property

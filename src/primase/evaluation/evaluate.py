@@ -8,6 +8,7 @@ import numpy as np
 
 from primase import dna
 from primase.corpus.store import Corpus, draw_windows
+from primase.errors import InputError
 from primase.evaluation.bits_per_base import BlockBootstrap, WindowBits, window_bits
 from primase.evaluation.kmer_counts import MAX_DENSE_ORDER
 from primase.evaluation.markov import MAX_LISTED_CONTEXTS, MarkovModels
@@ -30,9 +31,15 @@ def evaluate(
 ) -> Evaluation:
     """Measure the final model of a run on its held-out part and write evaluation.json into the run.
 
-    Raises MissingFileError where there is no run or no final model.
+    Raises MissingFileError where there is no run or no final model, InputError where nothing was held out.
     """
     run = RunFolder.open(run_folder)
+    windows = run.corpus().description["windows"]
+    if not windows["heldout"] and not windows["validation"]:
+        raise InputError(
+            f"{run.folder}: trained on the whole genome, so no base is left to measure on; pretrain with "
+            "split.heldout_fraction above 0"
+        )
     loaded = load_model(run.folder)
     result = evaluate_on_corpus(
         loaded,

@@ -16,8 +16,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from primase.corpus.hub import CONFIGURATION_FILES, local_folder
 from primase.errors import ModelError, RecipeError
+from primase.hub import CONFIGURATION_FILES, local_folder
 from primase.models.presets import PRESETS
 from primase.recipe import ModelSettings
 

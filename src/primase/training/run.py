@@ -1,5 +1,6 @@
 """The order of a pretraining: corpus, plan, model, training, final model. Each step is one call."""
 
+import importlib.util
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel
 
 from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus
-from primase.errors import CheckpointError, InputError, PrimaseError
+from primase.errors import CheckpointError, InputError, MissingExtraError, PrimaseError
 from primase.models.build import build_model, silence_transformers
 from primase.recipe import Recipe
 from primase.run_folder import RunFolder, is_corpus
@@ -64,6 +65,7 @@ def pretrain(
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     _refuse_sources_inside(sources, output)
     _refuse_several_processes()
+    _refuse_missing_trackers(recipe)
     with RunFolder.creating(output, overwrite=overwrite) as run:
         run.recipe_file.write_text(recipe.to_toml(), "utf-8")  # known as a run, even if the process is killed now
         shop = Workshop.open(recipe, open_or_prepare(sources, run, recipe, on_preparing))
@@ -141,6 +143,14 @@ def _refuse_several_processes() -> None:
         raise PrimaseError(
             f"WORLD_SIZE is {processes}: pretraining runs in one process so far; start it without torchrun"
         )
+
+
+def _refuse_missing_trackers(recipe: Recipe) -> None:
+    for tracker in recipe.training.report_to:
+        if importlib.util.find_spec(tracker) is None:
+            raise MissingExtraError(
+                f"training.report_to: {tracker} is not installed; pip install 'primase[{tracker}]', or leave it out"
+            )
 
 
 def _refuse_sources_inside(sources: Sequence[str | Path], output: str | Path) -> None:

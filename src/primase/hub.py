@@ -21,7 +21,7 @@ def local_folder(name_or_path: str | Path, files: tuple[str, ...]) -> Path:
     path = Path(name_or_path)
     if path.exists():
         return path
-    if str(name_or_path).startswith((".", "/", "~")):
+    if str(name_or_path).startswith((".", "/", "~")) or str(name_or_path).count("/") > 1:
         raise ModelError(f"{name_or_path}: no such folder; check the path")
     from huggingface_hub import snapshot_download
 
