@@ -149,7 +149,7 @@ def _refuse_missing_trackers(recipe: Recipe) -> None:
     for tracker in recipe.training.report_to:
         if importlib.util.find_spec(tracker) is None:
             raise MissingExtraError(
-                f"training.report_to: {tracker} is not installed; pip install 'primase[{tracker}]', or leave it out"
+                f"training.report_to: {tracker} is not installed; pip install {tracker}, or leave it out"
             )
 
 
