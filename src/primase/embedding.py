@@ -1,5 +1,6 @@
 """Embedding (`primase embed`): sequences to vectors, one a sequence, pooled over its real tokens."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -26,6 +27,7 @@ def embed(
     batch_tokens: int = 16_384,
     column: str | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    on_unknown: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Vectors float32 [sequences, width] of DNA sequences, or of the records of a file.
 
@@ -33,16 +35,16 @@ def embed(
     1, 2, … after that layer, `logits` the output layer's (width = vocabulary; what the tutorial calls hidden states).
     `pooling` is over real tokens only, padding never among them; the special tokens that the tokenizer adds are real.
     A sequence longer than the model's context is cut into rows side by side: mean and max are over the tokens of all of
-    them, last is the last token of the last. `progress` is called with the number of sequences done.
+    them, last is the last token of the last. `progress` is called with the number of sequences done;
+    `on_unknown`, or else a Python warning, tells how many tokens the tokenizer could not spell, if any.
 
     Raises InputError for an empty sequence, ModelError for a layer that the model does not have.
     """
     loaded = load(model, layer)
     if isinstance(sequences, str | Path):
         sequences = [record.sequence for record in read_records([sequences], column=column)]
-    vectors = list(
-        _pooled(loaded, sequences, _check_layer(loaded, layer), _check_pooling(pooling), batch_tokens, progress)
-    )
+    layer, pooling = _check_layer(loaded, layer), _check_pooling(pooling)
+    vectors = list(_pooled(loaded, sequences, layer, pooling, batch_tokens, progress, on_unknown or _warn_of_unknown))
     return np.stack(vectors) if vectors else np.empty((0, loaded.model.config.hidden_size), np.float32)
 
 
@@ -90,8 +92,14 @@ def load(model: str | Path | LoadedModel, layer: int | str) -> LoadedModel:
     return model if isinstance(model, LoadedModel) else load_model(model, causal=layer == "logits")
 
 
+def _warn_of_unknown(tokens: int) -> None:
+    warnings.warn(f"{tokens:,} tokens are unknown to the tokenizer: it cannot spell every letter", stacklevel=3)
+
+
 def _check_layer(loaded: LoadedModel, layer: int | str) -> int | str:
     layers = loaded.model.config.num_hidden_layers
+    if layer == "logits" and loaded.model.get_output_embeddings() is None:
+        raise ModelError("layer logits: the model was loaded without an output layer; load it with causal=True")
     if layer == "logits" or layer == -1:
         return layer
     if not isinstance(layer, int) or not -1 <= layer <= layers:
@@ -114,17 +122,21 @@ def _pooled(
     pooling: str,
     batch_tokens: int,
     progress: Callable[[int], None],
+    on_unknown: Callable[[int], None],
 ) -> Iterator[np.ndarray]:
-    iterator, done = iter(sequences), 0
+    iterator, done, unknown = iter(sequences), 0, 0
     while group := [_as_bytes(sequence) for sequence in islice(iterator, SEQUENCES_OF_A_GROUP)]:
         rows: list[tuple[int, np.ndarray]] = []
         for index, ids in enumerate(loaded.encoder.encode_many(group)):
             if not len(ids):
                 raise InputError(f"sequence {done + index + 1} is empty; remove it")
+            unknown += loaded.encoder.unknown_count(ids)
             rows.extend((index, row) for row in _rows(loaded, ids))
         yield from _pool_group(loaded, rows, len(group), layer, pooling, batch_tokens)
         done += len(group)
         progress(done)
+    if unknown:
+        on_unknown(unknown)
 
 
 def _as_bytes(sequence: str | bytes) -> bytes:

@@ -53,6 +53,8 @@ class Evaluation(Result):
     unknown_tokens: int
     context_tokens: int
     stride_fraction: float
+    bootstrap_blocks: int
+    """Stretches of the genome that were resampled for the intervals; with fewer than ten, they say little."""
     nats_per_token: float
     forward: Estimate
     reverse_complement: Estimate

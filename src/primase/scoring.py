@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from primase import hardware
 from primase.errors import MissingFileError, ModelError
 from primase.hub import MODEL_FILES, local_folder
 from primase.models.build import silence_transformers
@@ -79,12 +80,13 @@ def load_model(name_or_folder: str | Path, *, causal: bool = True) -> LoadedMode
             f"{place}: the model cannot be loaded ({' '.join(str(error).split())[:200]}); it needs config.json and "
             "model.safetensors as transformers saves them"
         ) from error
-    if causal and loading["missing_keys"]:
+    if loading["missing_keys"]:
         raise ModelError(
-            f"{place}: not a complete causal language model (without {sorted(loading['missing_keys'])[0]}); "
-            "it can only be embedded with hidden states"
+            f"{place}: not a complete {'causal language model' if causal else 'model'} "
+            f"(without {sorted(loading['missing_keys'])[0]}); missing weights would be random"
         )
-    return LoadedModel(model.eval(), tokenizer, SequenceEncoder(tokenizer), context_tokens(model, tokenizer))
+    model = model.eval().to(hardware.best_device())
+    return LoadedModel(model, tokenizer, SequenceEncoder(tokenizer), context_tokens(model, tokenizer))
 
 
 def context_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -98,7 +100,7 @@ def score_windows(
     """Nats of every token of every window (uint8 ASCII arrays [bases]), in order.
 
     A window longer than the context is scored with a sliding context that advances by `stride_fraction` of it: every
-    token is predicted once, and all but the first row's tokens see at least (1 - stride_fraction) of the context.
+    token is predicted once, and after the first row each sees at least (1 - stride_fraction) of the context.
     Where a tokenizer has no start token, the first token costs ln(vocabulary): nothing predicts it.
     """
     iterator = iter(windows)

@@ -74,7 +74,7 @@ def primase() -> Callable[..., Outcome]:
 @pytest.fixture(autouse=True)
 def quick_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real measurement of the peak speed takes longer than a tiny training."""
-    monkeypatch.setattr("primase.training.hardware.matrix_product_flops", lambda device, precision: 1e10)
+    monkeypatch.setattr("primase.hardware.matrix_product_flops", lambda device, precision: 1e10)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished_run(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was trained for two steps and not evaluated. Not to be changed."""
     run = tmp_path_factory.mktemp("runs") / "finished"
-    with patch("primase.training.hardware.matrix_product_flops", lambda device, precision: 1e10):
+    with patch("primase.hardware.matrix_product_flops", lambda device, precision: 1e10):
         outcome = call("pretrain", inputs / "genome.fa", "-o", run, "-r", inputs / "tiny.toml")
     assert outcome.code == 0, outcome.err
     return run

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from primase.training import hardware
+from primase import hardware
 from primase.training.trainer import PretrainingTrainer
 from primase.training.workshop import Workshop
 

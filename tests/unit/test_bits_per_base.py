@@ -95,4 +95,5 @@ def test_the_verdict_says_who_wins_and_by_how_much(model_bits, expected):
         name="Markov", bits_per_base=1.85, model_advantage_millibits=advantage, low=advantage - 1, high=advantage + 1
     )
     headline = Estimate(bits_per_base=model_bits, low=model_bits, high=model_bits, bases=1000)
-    assert re.match(expected, _verdict(headline, rival, by_order))
+    assert re.match(expected, _verdict(headline, rival, by_order, blocks=40))
+    assert "from 3 stretches of the genome, too few" in _verdict(headline, rival, by_order, blocks=3)

@@ -4,9 +4,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from primase.embedding import embed, embed_to_file
 from primase.errors import InputError, ModelError, OutputExistsError
+from primase.scoring import load_model
 from tests.models import tiny_model
 
 SEQUENCES = ["ACGTAGCATCGGATC", "A", "ACGTAGCATCGGATCTATCTATCGACACTTGGTTATCGATCTACGAGCATCTC", "TTTGGC"]
@@ -95,3 +97,28 @@ def test_the_published_million_parameter_model_embeds_with_its_own_tokenizer(sha
     assert embed(folder, [example]).shape == (1, 64)
     with pytest.raises(ModelError, match="not a complete causal language model"):
         embed(folder, [example], layer="logits")
+
+
+def test_a_model_with_weights_missing_is_refused(tmp_path, loaded):
+    loaded.model.save_pretrained(tmp_path)
+    loaded.tokenizer.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["model.layers.0.self_attn.q_proj.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"not a complete model \(without .*q_proj.weight\)"):
+        embed(tmp_path, ["ACGT"])
+
+
+def test_unknown_tokens_are_told(loaded):
+    told = []
+    embed(loaded, ["ACGT", "AC!GT?"], on_unknown=told.append)
+    assert told == [2]
+    with pytest.warns(UserWarning, match="2 tokens are unknown"):
+        embed(loaded, ["AC!GT?"])
+
+
+def test_logits_need_an_output_layer(tmp_path, loaded):
+    loaded.model.save_pretrained(tmp_path)
+    loaded.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="without an output layer"):
+        embed(load_model(tmp_path, causal=False), ["ACGT"], layer="logits")

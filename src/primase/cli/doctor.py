@@ -13,7 +13,7 @@ def command(as_json: options.AsJson = False) -> None:
 
     Hardware, library versions, number formats and the measured speed of a matrix product.
     """
-    from primase.training import hardware
+    from primase import hardware
 
     facts = hardware.describe()
     device = hardware.best_device()

@@ -34,7 +34,18 @@ def command(
         raise InputError(f"--layer {layer}: give a number or logits") from None
     with writing(output):
         sequences, width = embed_to_file(
-            model, sources, output, layer=chosen, pooling=pooling, column=column, overwrite=overwrite
+            model,
+            sources,
+            output,
+            layer=chosen,
+            pooling=pooling,
+            column=column,
+            overwrite=overwrite,
+            on_unknown=_tell_of_unknown,
         )
     plural = "s" if sequences != 1 else ""
     typer.echo(f"{output}: {sequences:,} sequence{plural}, {width} dimensions ({pooling} of layer {layer})")
+
+
+def _tell_of_unknown(tokens: int) -> None:
+    typer.echo(f"warning: {tokens:,} tokens are unknown to the tokenizer: it cannot spell every base", err=True)

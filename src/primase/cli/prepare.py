@@ -36,10 +36,12 @@ def command(
         return
     records = f"{facts['records']:,} record{'s' if facts['records'] != 1 else ''}"
     typer.echo(f"{output}: {records}, {facts['split']['strategy']} split")
+    bases = facts["bases"]
     for part, windows in facts["windows"].items():
-        if part in facts["bases"]:
-            typer.echo(f"  {part:<10} {windows:>12,} windows {facts['bases'][part]:>16,} bases")
-        elif windows:
-            typer.echo(f"  {part:<10} {windows:>12,} windows in the gaps between the parts")
+        if windows or part != "unused":
+            in_gaps = "  (in the gaps between the parts)" if part == "unused" else ""
+            typer.echo(f"  {part:<10} {windows:>12,} windows {bases[part]:>16,} bases{in_gaps}")
+    if bases["outside_windows"]:
+        typer.echo(f"  {bases['outside_windows']:,} bases are in no window: record ends, and windows with an N")
     if facts["unknown_tokens"]:
         typer.echo(f"  {facts['unknown_tokens']:,} of {facts['tokens']:,} tokens are unknown to the tokenizer")

@@ -167,7 +167,7 @@ def _write_bases(files: list[Path], folder: Path, data: DataSettings, progress: 
         unknown=Stretches(unknown_starts.array(), unknown_ends.array()),
         base_counts=letters,
         bases_sha256=checksum.hexdigest(),
-        from_table=all(is_table(file) for file in files),
+        from_table=any(is_table(file) for file in files),
     )
 
 
@@ -308,7 +308,11 @@ def _describe(
         | {"strategy": choice.strategy, "seed": recipe.seed, "heldout_records": list(choice.heldout_records)},
         "windows": {name: int(windows_per_part[code]) for name, code in PARTS.items()}
         | {"unused": int(windows_per_part[UNUSED])},
-        "bases": {name: int(bases_per_part[code]) for name, code in PARTS.items()},
+        "bases": {name: int(bases_per_part[code]) for name, code in PARTS.items()}
+        | {
+            "unused": int(bases_per_part[UNUSED]),
+            "outside_windows": sum(records.base_counts[letter] for letter in "ACGTN") - int(bases_per_part.sum()),
+        },
         "tokenizer_sha256": _sha256(folder / "tokenizer" / "tokenizer.json"),
         "digest": checksum.hexdigest()[:16],
     }

@@ -63,7 +63,7 @@ class BlockBootstrap:
         block_bases = min(BLOCK_BASES, max(1, int(ends[-1]) // 20)) if len(ends) else 1
         self._block = ((ends - window_bases) // block_bases).astype(np.int64)
         _, self._block = np.unique(self._block, return_inverse=True)
-        blocks = int(self._block.max()) + 1 if len(ends) else 0
+        self.blocks = blocks = int(self._block.max()) + 1 if len(ends) else 0
         rng = np.random.default_rng(seed)
         self._weights = (
             rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=samples) if blocks else np.ones((1, 0))

@@ -18,6 +18,9 @@ from primase.results import Estimate, Evaluation, Rival
 from primase.run_folder import RunFolder
 from primase.scoring import LoadedModel, WindowScore, load_model, score_windows
 
+FEWEST_BLOCKS = 10
+"""With fewer blocks to resample, an interval says more about luck than about the model."""
+
 Entropy = Callable[[list[np.ndarray]], np.ndarray]
 """Bits of each window under the source that it was drawn from; known for a simulated genome only."""
 
@@ -106,6 +109,7 @@ def evaluate_on_corpus(
         unknown_tokens=tokens.unknown,
         context_tokens=loaded.context_tokens,
         stride_fraction=settings.stride_fraction,
+        bootstrap_blocks=bootstrap.blocks,
         nats_per_token=float(forward.bits.sum() * np.log(2) / max(tokens.tokens, 1)),
         forward=headline,
         reverse_complement=bootstrap.estimate(backward.bits, backward.bases),
@@ -116,7 +120,7 @@ def evaluate_on_corpus(
         markov_bits_per_base=by_order.tolist(),
         best_markov_order=best,
         true_entropy_bits_per_base=None if true_bits is None else float(true_bits.sum() / forward.bases.sum()),
-        verdict=_verdict(headline, rivals[1], by_order),
+        verdict=_verdict(headline, rivals[1], by_order, bootstrap.blocks),
     )
 
 
@@ -158,6 +162,7 @@ def _untrained_bits_per_base(loaded: LoadedModel, recipe: Recipe, windows: list[
     enough = np.searchsorted(np.cumsum([len(w) for w in windows]), recipe.evaluation.untrained_bases) + 1
     some = windows[: int(enough)]
     fresh = build_model(recipe.model, copy.deepcopy(loaded.model.config), recipe.seed).eval()
+    fresh.to(loaded.model.device)
     twin = LoadedModel(fresh, loaded.tokenizer, loaded.encoder, loaded.context_tokens)
     bits = _model_bits(twin, some, 1.0, _TokenCount(), lambda share: None)
     return float(bits.bits.sum() / bits.bases.sum())
@@ -176,10 +181,12 @@ def _rival(name: str, rival_bits: np.ndarray, model: WindowBits, bootstrap: Bloc
     )
 
 
-def _verdict(headline: Estimate, markov: Rival, by_order: np.ndarray) -> str:
+def _verdict(headline: Estimate, markov: Rival, by_order: np.ndarray, blocks: int) -> str:
     beaten = [order for order, bits in enumerate(by_order) if headline.bits_per_base < bits]
     millibits = f"{abs(markov.model_advantage_millibits):.1f} millibits a base"
     certainty = "the interval includes zero" if markov.low <= 0 <= markov.high else "the interval excludes zero"
+    if blocks < FEWEST_BLOCKS:
+        certainty = f"from {blocks} stretch{'es' if blocks > 1 else ''} of the genome, too few for an interval"
     if len(beaten) == len(by_order):
         return f"beats all Markov models of order 0 to {len(beaten) - 1}, the best of them by {millibits} ({certainty})"
     some = f"it beats {_ranges(beaten)}" if beaten else "it beats no order"

@@ -2,7 +2,6 @@
 
 import copy
 import difflib
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +51,7 @@ def configuration(settings: ModelSettings, tokenizer: PreTrainedTokenizerBase) -
         config = AutoConfig.for_model(model_type, **copy.deepcopy(values | settings.settings))
     except Exception as error:  # transformers validates with several exception types
         raise RecipeError(f"model.settings: {_one_line(error)}") from error
+    _refuse_without_effect(settings.settings, config)
     _refuse_unusable(settings, config)
     if config.vocab_size < len(tokenizer):
         raise ModelError(
@@ -131,11 +131,6 @@ def router_can_learn(config: PreTrainedConfig) -> bool:
     return not (config.num_experts_per_tok == 1 and renormalised and not config.output_router_logits)
 
 
-def untrained_bits_per_base(vocabulary_tokens: int, bases_per_token: float) -> float:
-    """What a model with fresh weights costs: about log2 of the vocabulary a token."""
-    return math.log2(vocabulary_tokens) / bases_per_token
-
-
 def _base_values(settings: ModelSettings) -> dict[str, Any]:
     if settings.preset is not None:
         if settings.preset not in PRESETS:
@@ -151,6 +146,8 @@ def _base_values(settings: ModelSettings) -> dict[str, Any]:
             "give a folder with its config.json"
         ) from error
     values = config.to_dict()
+    if {"num_hidden_layers", "sliding_window", "use_sliding_window"} & settings.settings.keys():
+        values.pop("layer_types", None)  # derived from these, one entry a layer
     for stale in ("transformers_version", "architectures", "_name_or_path", "dtype", "torch_dtype"):
         values.pop(stale, None)
     return values
@@ -190,6 +187,17 @@ def _refuse_unusable(settings: ModelSettings, config: PreTrainedConfig) -> None:
         )
     if settings.attention == "flex_attention" and not torch.cuda.is_available():
         raise RecipeError("model.attention is flex_attention, which needs a GPU; set model.attention=sdpa")
+
+
+def _refuse_without_effect(settings: dict[str, Any], config: PreTrainedConfig) -> None:
+    """A configuration may drop a value that another one switches off; the user would train something else."""
+    for key, value in settings.items():
+        if key != "rope_theta" and getattr(config, key) != value:  # rope_theta moves into rope_parameters
+            switch = f"; set use_{key}=true too" if hasattr(config, f"use_{key}") else ""
+            raise RecipeError(
+                f"model.settings.{key}: {value!r} has no effect on a {config.model_type} model, which keeps "
+                f"{getattr(config, key)!r}{switch}"
+            )
 
 
 def _first_id(*candidates: int | None) -> int | None:

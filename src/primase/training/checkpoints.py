@@ -119,7 +119,7 @@ def load_weights(model: PreTrainedModel, folder: Path) -> None:
     """Put the weights of `folder` into `model`, every one of them.
 
     transformers' own resume reads the file as it is, one key an expert, and skips what does not match; reading through
-    the model class converts it first (upstream issue 48805).
+    the model class converts it first (huggingface/transformers issue 48805).
     """
     loaded = type(model).from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
     model.load_state_dict(loaded.state_dict(), strict=True)

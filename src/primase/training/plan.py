@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from primase import hardware
 from primase.corpus.rows import PaddingCollator, TrainingRows
 from primase.models.build import build_model, count_parameters, router_can_learn
 from primase.recipe import TrainingSettings
-from primase.training import hardware
 from primase.training.optimizers import MuonWithAdamW
 from primase.training.workshop import Workshop
 

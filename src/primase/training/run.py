@@ -14,13 +14,14 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from primase import hardware
 from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus
 from primase.errors import CheckpointError, InputError, MissingExtraError, PrimaseError
 from primase.models.build import build_model, silence_transformers
 from primase.recipe import Recipe
 from primase.run_folder import RunFolder, is_corpus
-from primase.training import checkpoints, hardware
+from primase.training import checkpoints
 from primase.training.arguments import training_arguments
 from primase.training.callbacks import ProgressReport, Report, StopSignals
 from primase.training.plan import Plan, plan_training

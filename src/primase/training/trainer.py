@@ -1,8 +1,8 @@
 """The one seam to transformers.Trainer: what it gets wrong for this work is mended here, and nowhere else.
 
-Mended: resume of expert models (upstream issue 48805) and of runs that are over, the weight of the balancing loss under
-accumulation and several processes, losses that are not finite, half-written checkpoints, and losses in nats that no
-other tokenizer can be compared with.
+Mended: resume of expert models (huggingface/transformers issue 48805) and of runs that are over, the weight of the
+balancing loss under accumulation and several processes, losses that are not finite, half-written checkpoints, and
+losses in nats that no other tokenizer can be compared with.
 """
 
 import copy

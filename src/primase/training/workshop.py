@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from primase import dna
+from primase import dna, hardware
 from primase.corpus.rows import PaddingCollator, TrainingRows
 from primase.corpus.store import Corpus, draw_windows
 from primase.errors import RecipeError
@@ -17,7 +17,6 @@ from primase.recipe import Recipe
 from primase.scoring import LoadedModel, score_windows
 from primase.sequence_encoder import SequenceEncoder
 from primase.tokenizers import load_tokenizer
-from primase.training import hardware
 
 BASES_MEASURED_AT_ONCE = 50_000
 """A signal to stop waits for the measurement of so many bases: some seconds."""
