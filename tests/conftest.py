@@ -1,6 +1,7 @@
 """Where the real data lies, and the skip that is counted where it is absent."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -37,3 +38,9 @@ def processor_seconds(command: list[str], attempts: int = 3) -> float:
         return usage.ru_utime + usage.ru_stime
 
     return min(seconds() for _ in range(attempts))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A shell that starts something in the background has it ignore SIGINT; the tests of Ctrl-C need it to arrive."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
