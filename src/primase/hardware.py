@@ -2,6 +2,8 @@
 
 import os
 import platform
+import resource
+import sys
 import time
 
 import torch
@@ -54,6 +56,14 @@ def matrix_product_flops(device: torch.device, precision: str, size: int = 2048,
         wait(device)
         durations.append(time.perf_counter() - begun)
     return 2 * size**3 / min(durations)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Most memory held so far: of the GPU where one is used, of this process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def describe() -> dict[str, str | int]:

@@ -54,3 +54,10 @@ def test_this_cpu_answers():
 def test_peak():
     assert 1e8 < matrix_product_flops(CPU, "fp32", size=256, seconds=0.02) < 1e14
     assert 1e7 < matrix_product_flops(CPU, "bf16", size=256, seconds=0.02) < 1e14
+
+
+def test_peak_memory_sees_what_was_held():
+    before = hardware.peak_memory_bytes(CPU)
+    block = torch.ones(2**30 // 4 + before // 4)
+    assert hardware.peak_memory_bytes(CPU) >= before + 2**29
+    del block

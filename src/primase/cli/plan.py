@@ -38,12 +38,13 @@ def command(
 
 def print_plan(plan) -> None:
     """A `primase.training.plan.Plan` as a few lines."""
-    bases, state_mib = f"{plan.train_bases:,} bases", plan.training_state_bytes / 2**20
+    bases = f"{plan.train_bases:,} bases"
+    state_mib, peak_mib = plan.training_state_bytes / 2**20, plan.peak_memory_bytes / 2**20
     rows = {
         "parameters": f"{plan.parameters:,}, of which {plan.active_parameters:,} work on a token",
         "training part": f"{bases} in {plan.train_windows:,} windows, {plan.tokens_per_epoch:,} tokens",
         "steps": f"{plan.steps:,} ({plan.epochs:.2f} epochs of {plan.steps_per_epoch:,} steps), {plan.tokens:,} tokens",
-        "memory": f"{state_mib:,.0f} MiB for weights, gradients and optimizer; activations come on top",
+        "memory": f"{peak_mib:,.0f} MiB measured at the peak, {state_mib:,.0f} for weights, gradients and optimizer",
         "measured speed": f"{plan.seconds_per_step:.3g} s a step, {plan.tokens_per_second:,.0f} tokens/s",
         "training time": f"about {duration(plan.training_seconds)}; measurements and checkpoints come on top",
     }

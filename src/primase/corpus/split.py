@@ -174,7 +174,9 @@ class _Split:
         asked = {"train": 1.0, "validation": settings.validation_fraction, "heldout": settings.heldout_fraction}
         for name, share in asked.items():
             if share > 0 and not count[PARTS[name]]:
+                bases = sum(int(chunk["length"].sum()) for chunk in chunks(self.windows))
                 raise InputError(
                     f"the {strategy} split leaves no window for the {name} part: give more sequence, "
-                    "a smaller data.window_bases or split.gap_bases, or other split fractions"
+                    f"shorter windows (such as data.window_bases={max(2, bases // 100)}), a smaller split.gap_bases, "
+                    "or other split fractions"
                 )

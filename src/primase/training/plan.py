@@ -41,6 +41,8 @@ class Plan:
     tokens_per_second: float
     training_seconds: float
     training_state_bytes: int
+    peak_memory_bytes: int
+    """Of this process up to the end of the timing, activations and libraries included; on a GPU, of its memory."""
     warnings: tuple[str, ...]
 
     @property
@@ -73,6 +75,7 @@ def plan_training(shop: Workshop) -> Plan:
         tokens_per_second=tokens_per_second,
         training_seconds=steps * seconds_per_step,
         training_state_bytes=BYTES_OF_TRAINING_STATE * parameters.total,
+        peak_memory_bytes=hardware.peak_memory_bytes(shop.device),
         warnings=tuple(_warnings(shop, parameters.total)),
     )
 
