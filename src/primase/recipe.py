@@ -4,7 +4,6 @@ A recipe is complete: together with the genome it determines the run. `Recipe.lo
 `--set section.key=value` overrides; an unknown key or a value out of range is refused with the nearest valid key.
 """
 
-import difflib
 import hashlib
 import json
 import tomllib
@@ -17,6 +16,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from primase.errors import RecipeError
+from primase.recipe_problems import first_problem, flattened
 
 
 class Settings(BaseModel):
@@ -216,7 +216,7 @@ class Recipe(Settings):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise RecipeError(f"{source}: {_first_problem(error)}") from error
+            raise RecipeError(f"{source}: {first_problem(error, cls)}") from error
 
     def replace(self, overrides: Mapping[str, Any]) -> "Recipe":
         """A copy with dotted keys changed, validated again; None unsets an optional key."""
@@ -236,7 +236,7 @@ class Recipe(Settings):
 
     def differences(self, other: "Recipe") -> list[str]:
         """Lines `section.key: mine, not theirs` for every setting in which two recipes differ."""
-        mine, theirs = (_flattened(recipe.model_dump(mode="json")) for recipe in (self, other))
+        mine, theirs = (flattened(recipe.model_dump(mode="json")) for recipe in (self, other))
         return [
             f"{key}: {mine.get(key)!r}, not {theirs.get(key)!r}"
             for key in sorted(mine.keys() | theirs.keys())
@@ -281,59 +281,3 @@ def _set_dotted(values: dict[str, Any], dotted_key: str, value: Any) -> None:
     values[last] = value
     if dotted_key in ("model.preset", "model.config"):  # two ways to name the model: the one that is set is meant
         values.pop("config" if last == "preset" else "preset", None)
-
-
-def _first_problem(error: ValidationError) -> str:
-    """What is wrong with one of the values that are wrong, and what it may be; a key that is unknown comes first."""
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    first, known = problems[0], _flattened(_known_keys(Recipe))
-    where = _dotted(first)
-    if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(where, [*known, *Recipe.model_fields], n=1, cutoff=0.5)
-        return f"unknown key {where}" + (f"; did you mean {close[0]}?" if close else "")
-    if first["type"] == "missing":
-        return f"{where} is missing; see a shipped recipe for the form"
-    if first["type"] == "value_error":
-        message = first["msg"].removeprefix("Value error, ")
-        return f"{where}: {message}" if where else message
-    # A setting that may be of several types has a problem with each: a whole number, or one of some words.
-    setting = next((key for key in known if f"{where}.".startswith(f"{key}.")), where)
-    wanted = dict.fromkeys(_wanted(p, setting) for p in problems if _dotted(p).startswith(setting))
-    return f"{setting}: must be {' or '.join(wanted)} (given: {first['input']!r})"
-
-
-def _dotted(problem: Mapping[str, Any]) -> str:
-    return ".".join(str(part) for part in problem["loc"])
-
-
-def _wanted(problem: Mapping[str, Any], setting: str) -> str:
-    """What a value must be, by the name that pydantic gives to the problem, else in its words."""
-    words = {
-        "int": "a whole number",
-        "float": "a number",
-        "bool": "true or false",
-        "string": "text",
-        "dict": "a table of keys and values",
-        "model": f"a section: set its keys, as in {setting}.key=value",
-        "tuple": f"a list, as in {setting}=['...', '...']",
-    }
-    return words.get(problem["type"].partition("_")[0]) or problem["msg"].removeprefix("Input should be ")
-
-
-def _known_keys(model: type[BaseModel]) -> dict[str, Any]:
-    return {
-        name: _known_keys(field.annotation)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        else None
-        for name, field in model.model_fields.items()
-    }
-
-
-def _flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flattened(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -15,9 +15,11 @@ from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from primase import hardware
+from primase.corpus.rows import PaddingCollator
 from primase.errors import MissingFileError, ModelError
 from primase.hub import MODEL_FILES, local_folder
 from primase.models.build import silence_transformers
+from primase.run_folder import RunFolder
 from primase.sequence_encoder import SequenceEncoder
 from primase.tokenizers import load_tokenizer
 
@@ -55,12 +57,13 @@ def load_model(name_or_folder: str | Path, *, causal: bool = True) -> LoadedMode
     Raises MissingFileError for a run without a final model, ModelError where the model or its tokenizer cannot be used.
     """
     place = str(name_or_folder)
-    if (Path(place) / "recipe.toml").is_file():
-        if not (Path(place) / "final").is_dir():
+    run = RunFolder(Path(place))
+    if run.recipe_file.is_file():
+        if not run.final.is_dir():
             raise MissingFileError(
                 f"{place}: the run has no final model yet; go on with primase pretrain --resume {place}"
             )
-        place = str(Path(place) / "final")
+        place = str(run.final)
     silence_transformers()
     folder = local_folder(place, MODEL_FILES)
     if not (folder / "config.json").is_file():
@@ -160,21 +163,15 @@ def _batches(rows: list[_Row], vocabulary: int) -> Iterator[list[_Row]]:
 
 def padded(loaded: LoadedModel, rows: list[np.ndarray]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Model inputs for token rows, and int64 [rows]: where each row begins in them."""
-    longest = max(map(len, rows))
-    on_left = loaded.tokenizer.padding_side == "left"
-    starts = torch.tensor([longest - len(row) if on_left else 0 for row in rows])
+    side = loaded.tokenizer.padding_side
     pad = loaded.tokenizer.pad_token_id if loaded.tokenizer.pad_token_id is not None else 0
-    input_ids = torch.full((len(rows), longest), pad)
-    mask = torch.zeros_like(input_ids)
-    for index, (row, start) in enumerate(zip(rows, starts.tolist(), strict=True)):
-        input_ids[index, start : start + len(row)] = torch.from_numpy(row)
-        mask[index, start : start + len(row)] = 1
-    inputs = {"input_ids": input_ids}
-    if not mask.all():
-        inputs["attention_mask"] = mask
-        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)
-    device = loaded.model.device
-    return {name: tensor.to(device) for name, tensor in inputs.items()}, starts
+    inputs = PaddingCollator(pad, side)([torch.from_numpy(row) for row in rows])
+    del inputs["labels"]
+    if "attention_mask" in inputs:
+        inputs["position_ids"] = (inputs["attention_mask"].cumsum(1) - 1).clamp_min(0)
+    longest = inputs["input_ids"].shape[1]
+    starts = torch.tensor([longest - len(row) if side == "left" else 0 for row in rows])
+    return {name: tensor.to(loaded.model.device) for name, tensor in inputs.items()}, starts
 
 
 @torch.inference_mode()

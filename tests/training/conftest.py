@@ -11,7 +11,7 @@ import torch
 
 from primase import hardware
 from primase.training.trainer import PretrainingTrainer
-from primase.training.workshop import Workshop
+from primase.training.training_setup import TrainingSetup
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,6 +69,6 @@ def validation_gives(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def arm(*bits_per_base: float) -> None:
         values = iter(bits_per_base)
-        monkeypatch.setattr(Workshop, "measure_validation", lambda *_, **__: {"bits_per_base": next(values)})
+        monkeypatch.setattr(TrainingSetup, "measure_validation", lambda *_, **__: {"bits_per_base": next(values)})
 
     return arm

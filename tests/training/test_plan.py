@@ -6,7 +6,7 @@ from primase.models.build import count_parameters
 from primase.run_folder import RunFolder
 from primase.training.plan import _measuring_seconds, _steps, plan_training, steps_per_epoch
 from primase.training.run import open_or_prepare, plan, pretrain
-from primase.training.workshop import Workshop
+from primase.training.training_setup import TrainingSetup
 from tests.training.runs import DENSE, metrics, tiny_recipe
 
 
@@ -31,7 +31,7 @@ def test_the_training_does_what_was_planned(genome, tmp_path):
     line = [line for line in metrics(result.run) if "tokens" in line][-1]
     assert line["tokens"] == 1600 + 4 * 3 * 4 * 20
     assert line["epoch"] == pytest.approx(1.6)
-    assert cost.parameters == count_parameters(Workshop.open(recipe, RunFolder(result.run).corpus()).config).total
+    assert cost.parameters == count_parameters(TrainingSetup.open(recipe, RunFolder(result.run).corpus()).config).total
     assert any("more parameters" in warning for warning in cost.warnings)
     assert cost.warnings == result.warnings
 
@@ -62,6 +62,6 @@ def test_measuring_is_planned_at_its_cost(genome, tmp_path):
     whole = tiny_recipe(DENSE)
     sliding = tiny_recipe(DENSE, training__row_tokens=12)
     corpus = open_or_prepare([genome], RunFolder(tmp_path), whole, lambda what, share: None)
-    seconds = [_measuring_seconds(Workshop.open(recipe, corpus), 1000.0) for recipe in (whole, sliding)]
+    seconds = [_measuring_seconds(TrainingSetup.open(recipe, corpus), 1000.0) for recipe in (whole, sliding)]
     assert seconds == pytest.approx([600 / 3 / 1000 / 3, 2 * 600 / 3 / 1000 / 3])
-    assert plan_training(Workshop.open(whole, corpus)).training_seconds > 0
+    assert plan_training(TrainingSetup.open(whole, corpus)).training_seconds > 0

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from primase.training import checkpoints, workshop
+from primase.training import checkpoints, training_setup
 from primase.training.checkpoints import MARKER, complete_checkpoints
 from primase.training.run import pretrain, resume
 from tests.training.runs import DENSE, EXPERTS, assert_same_run, metrics, timeless_metrics, tiny_recipe
@@ -88,10 +88,10 @@ def test_stop_and_go_twice_in_one_accumulation(undisturbed, genome, before_batch
 
 def test_stopped_while_measuring(genome, tmp_path, monkeypatch):
     """The measurement is given up at once, and made when the run goes on."""
-    monkeypatch.setattr(workshop, "BASES_MEASURED_AT_ONCE", 100)
+    monkeypatch.setattr(training_setup, "BASES_MEASURED_AT_ONCE", 100)
     recipe = RECIPES["muon"]  # one batch a step: a step more would be a measurement less
     reference = pretrain(genome, tmp_path / "reference", recipe)
-    score_windows, scored = workshop.score_windows, []
+    score_windows, scored = training_setup.score_windows, []
 
     def score_and_signal(*args, **kwargs):
         scored.append(1)
@@ -99,7 +99,7 @@ def test_stopped_while_measuring(genome, tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGTERM)
         return score_windows(*args, **kwargs)
 
-    monkeypatch.setattr(workshop, "score_windows", score_and_signal)
+    monkeypatch.setattr(training_setup, "score_windows", score_and_signal)
     stopped = pretrain(genome, tmp_path / "run", recipe)
     assert (stopped.interrupted, stopped.steps, stopped.best_step) == ("SIGTERM", 10, 5)
     assert len(scored) == 8  # of twice 6

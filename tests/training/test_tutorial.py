@@ -14,7 +14,7 @@ from primase.tokenizers import kmer_tokenizer, load_tokenizer
 from primase.training.arguments import training_arguments
 from primase.training.plan import plan_training, steps_per_epoch
 from primase.training.run import open_or_prepare
-from primase.training.workshop import Workshop
+from primase.training.training_setup import TrainingSetup
 from tests.training.runs import DENSE, EXPERTS, tiny_recipe
 
 TUTORIAL = Recipe.load("tutorial")
@@ -139,6 +139,6 @@ def test_other_routers_get_one(name):
 def test_plan_warns_of_a_router_that_cannot_learn(model, warns, genome, tmp_path):
     recipe = tiny_recipe(model)
     corpus = open_or_prepare([genome], RunFolder(tmp_path), recipe, lambda what, share: None)
-    plan = plan_training(Workshop.open(recipe, corpus))
+    plan = plan_training(TrainingSetup.open(recipe, corpus))
     assert any("router cannot learn" in warning for warning in plan.warnings) == warns
     assert any("random split" in warning for warning in plan.warnings)

@@ -103,7 +103,7 @@ def test_byte_pair_tokens_are_stored_and_spell_the_windows(tmp_path):
     settings = recipe(tokenizer__kind="byte-pair", tokenizer__vocabulary_tokens=64)
     corpus = prepare([file], tmp_path / "corpus", settings)
     tokenizer = AutoTokenizer.from_pretrained(corpus.folder / "tokenizer")
-    assert corpus.has_tokens and corpus.description["unknown_tokens"] == 0
+    assert corpus.description["unknown_tokens"] == 0
     for window in (0, 57, len(corpus.windows) - 1):
         assert tokenizer.decode(corpus.tokens(window)).replace(" ", "") == corpus.bases(window).tobytes().decode()
 

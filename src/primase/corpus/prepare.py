@@ -3,28 +3,22 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from primase import dna
-from primase.corpus.cut import Stretches, chunks, cut_windows
+from primase.corpus.cut import chunks, cut_windows
+from primase.corpus.ingest import Progress, Records, names_of, write_bases
 from primase.corpus.split import PARTS, UNUSED, SplitChoice, split_windows
 from primase.corpus.store import SCHEMA_VERSION, Corpus
 from primase.errors import InputError, OutputExistsError
-from primase.formats import is_table, read_pieces, sequence_files
+from primase.formats import sequence_files
 from primase.hub import TOKENIZER_FILES, local_folder
-from primase.recipe import DataSettings, Recipe
+from primase.recipe import Recipe
 from primase.sequence_encoder import SequenceEncoder
 from primase.tokenizers import base_tokenizer, kmer_tokenizer, load_tokenizer, train_byte_pair_tokenizer
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the share done so far, 0 to 1."""
 
 TOKENIZE_BATCH_BASES = 2_000_000
 
@@ -51,7 +45,7 @@ def prepare(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        records = _write_bases(files, partial, recipe.data, progress)
+        records = write_bases(files, partial, recipe.data, progress)
         windows, choice = _cut_and_split(files, records, partial, recipe)
         np.save(partial / "windows.npy", windows)
         corpus = Corpus(partial, {})
@@ -89,129 +83,8 @@ def _refuse_corpora(files: list[Path]) -> None:
             raise InputError(f"{file.parent}: is prepared already; give it to primase pretrain, with nothing beside it")
 
 
-@dataclass
-class _Records:
-    """What one pass over the sources leaves in memory: 16 bytes a record and 16 bytes a run of non-ACGT."""
-
-    places: Stretches
-    unknown: Stretches
-    """Runs of anything but A, C, G, T."""
-    base_counts: dict[str, int]
-    bases_sha256: str
-    from_table: bool
-
-
-class _RecordWriter:
-    """Appends finished records to records.parquet in batches."""
-
-    SCHEMA = pa.schema([("name", pa.string()), ("source", pa.string()), ("start", pa.int64()), ("length", pa.int64())])
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._rows: list[dict[str, str | int]] = []
-
-    def __enter__(self) -> "_RecordWriter":
-        self._writer = pq.ParquetWriter(self._file, self.SCHEMA)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._flush()
-        self._writer.close()
-
-    def add(self, name: str, source: str, start: int, length: int) -> None:
-        self._rows.append({"name": name, "source": source, "start": start, "length": length})
-        if len(self._rows) >= 100_000:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self.SCHEMA))
-        self._rows.clear()
-
-
-def _write_bases(files: list[Path], folder: Path, data: DataSettings, progress: Progress) -> _Records:
-    """Stream all records into bases.bin and records.parquet, noting where anything but A, C, G, T lies."""
-    starts, ends = _Growing(), _Growing()
-    unknown_starts, unknown_ends = _Growing(), _Growing()
-    counts, checksum = np.zeros(256, np.int64), hashlib.sha256()
-    position = record_start = 0
-    expected_bases = max(1, sum(_expected_bases(file) for file in files))
-    with open(folder / "bases.bin", "wb") as out, _RecordWriter(folder / "records.parquet") as records:
-        for piece in read_pieces(files, column=data.column):
-            if piece.start == 0:
-                record_start = position
-            bases = dna.to_acgtn(piece.bases)
-            _note_unknown(bases, position, unknown_starts, unknown_ends)
-            counts += np.bincount(bases, minlength=256)
-            checksum.update(bases)
-            out.write(bases)
-            position += len(bases)
-            if piece.last:
-                length = position - record_start
-                if length < data.window_bases and data.short_records == "error":
-                    raise InputError(
-                        f"{piece.source}: record {piece.record} has {length:,} bases, fewer than a window of "
-                        f"{data.window_bases:,}; leave such records out with --set data.short_records=skip, keep them "
-                        "with --set data.short_records=keep, or set data.window_bases lower"
-                    )
-                records.add(piece.record, Path(piece.source).name, record_start, length)
-                starts.append(record_start)
-                ends.append(position)
-            progress("reading sequences", min(position / expected_bases, 0.99))
-    progress("reading sequences", 1.0)
-    letters = {letter: int(counts[ord(letter)] + counts[ord(letter.lower())]) for letter in "ACGTN"}
-    letters["soft_masked"] = int(counts[ord("a") : ord("z") + 1].sum())
-    if not sum(letters[base] for base in "ACGT"):
-        raise InputError(f"{_names(files)}: no A, C, G or T in it, only N; give an assembly that is not masked with N")
-    return _Records(
-        places=Stretches(starts.array(), ends.array()),
-        unknown=Stretches(unknown_starts.array(), unknown_ends.array()),
-        base_counts=letters,
-        bases_sha256=checksum.hexdigest(),
-        from_table=any(is_table(file) for file in files),
-    )
-
-
-def _expected_bases(file: Path) -> int:
-    """From the file's size, for the progress display alone; gzip packs DNA text about 3.5 times."""
-    return int(file.stat().st_size * (3.5 if file.suffix in (".gz", ".bgz") else 1))
-
-
-class _Growing:
-    """An int64 array that doubles as it grows: a list of Python integers would take 4 times the memory."""
-
-    def __init__(self) -> None:
-        self._values, self._used = np.empty(1024, np.int64), 0
-
-    def append(self, value: int) -> None:
-        self.extend(np.asarray([value]))
-
-    def extend(self, values: np.ndarray) -> None:
-        while self._used + len(values) > len(self._values):
-            self._values = np.concatenate([self._values, np.empty_like(self._values)])
-        self._values[self._used : self._used + len(values)] = values
-        self._used += len(values)
-
-    def array(self) -> np.ndarray:
-        return self._values[: self._used].copy()
-
-
-def _note_unknown(bases: np.ndarray, offset: int, starts: _Growing, ends: _Growing) -> None:
-    """Runs of N in a piece, as half-open intervals of the corpus; touching runs of two pieces may stay apart."""
-    is_unknown = ~dna.is_acgt(bases)
-    if is_unknown.any():
-        edges = np.flatnonzero(np.diff(np.r_[False, is_unknown, False]))
-        starts.extend(edges[::2] + offset)
-        ends.extend(edges[1::2] + offset)
-
-
-def _cut_and_split(
-    files: list[Path], records: _Records, folder: Path, recipe: Recipe
-) -> tuple[np.ndarray, SplitChoice]:
+def _cut_and_split(files: list[Path], records: Records, folder: Path, recipe: Recipe) -> tuple[np.ndarray, SplitChoice]:
     """The table of windows with the part of each, and how the parts were chosen."""
-
-    def read_record_names() -> list[str]:
-        return pq.read_table(folder / "records.parquet", columns=["name"])["name"].to_pylist()
-
     longest = int((records.places.ends - records.places.starts).max())
     try:
         if longest < recipe.data.window_bases and recipe.data.short_records == "skip":
@@ -223,18 +96,14 @@ def _cut_and_split(
         choice = split_windows(
             windows,
             records.places.starts,
-            read_record_names,
+            Corpus(folder, {}).record_names,
             recipe.split,
             seed=recipe.seed,
             is_table=records.from_table,
         )
     except InputError as error:
-        raise InputError(f"{_names(files)}: {error}") from error
+        raise InputError(f"{names_of(files)}: {error}") from error
     return windows, choice
-
-
-def _names(files: list[Path]) -> str:
-    return ", ".join(map(str, files[:3])) + (", ..." if len(files) > 3 else "")
 
 
 def _ready_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
@@ -288,7 +157,7 @@ def _batches(lengths: np.ndarray, batch_bases: int) -> Iterable[tuple[int, int]]
 
 
 def _describe(
-    files: list[Path], records: _Records, windows: np.ndarray, choice: SplitChoice, recipe: Recipe, folder: Path
+    files: list[Path], records: Records, windows: np.ndarray, choice: SplitChoice, recipe: Recipe, folder: Path
 ) -> dict:
     windows_per_part, bases_per_part = np.zeros(4, int), np.zeros(4)
     for chunk in chunks(windows):

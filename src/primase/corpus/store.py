@@ -96,12 +96,8 @@ class Corpus:
         """int64 [windows + 1]: where each window's tokens begin in tokens.bin."""
         return np.load(self.folder / "token_starts.npy", allow_pickle=False)
 
-    @property
-    def has_tokens(self) -> bool:
-        return "token_dtype" in self.description
-
     def tokens(self, window: int) -> np.ndarray:
-        """Token ids [tokens] of a window, without special tokens. Only where `has_tokens`."""
+        """Token ids [tokens] of a window, without special tokens. Only where `prepare` wrote them: byte pairs."""
         first, last = self.token_starts[window : window + 2]
         return np.asarray(self._tokens[first:last])
 

@@ -12,7 +12,7 @@ from primase.corpus.rows import PaddingCollator, TrainingRows
 from primase.models.build import build_model, count_parameters, router_can_learn
 from primase.recipe import TrainingSettings
 from primase.training.optimizers import MuonWithAdamW
-from primase.training.workshop import Workshop
+from primase.training.training_setup import TrainingSetup
 
 BYTES_OF_TRAINING_STATE = 16
 """A parameter in training: fp32 weight, gradient and two Adam moments, 4 bytes each."""
@@ -50,17 +50,17 @@ class Plan:
         return self.steps / self.steps_per_epoch
 
 
-def plan_training(shop: Workshop) -> Plan:
+def plan_training(setup: TrainingSetup) -> Plan:
     """Time a few optimizer steps of a throwaway model on real rows and extrapolate."""
-    recipe, corpus, rows = shop.recipe, shop.corpus, shop.rows
-    parameters = count_parameters(shop.config)
+    recipe, corpus, rows = setup.recipe, setup.corpus, setup.rows
+    parameters = count_parameters(setup.config)
     epoch_steps = steps_per_epoch(len(rows), recipe.training)
     batches_per_step = math.ceil(len(rows) / recipe.training.rows_per_batch) / epoch_steps
-    speed = _measure(shop)
+    speed = _measure(setup)
     seconds_per_step = batches_per_step * speed.seconds_per_batch + speed.seconds_per_update
     tokens_per_epoch = speed.tokens_per_row * len(rows)
     tokens_per_second = tokens_per_epoch / epoch_steps / seconds_per_step
-    steps = _steps(recipe.training, epoch_steps, seconds_per_step, _measuring_seconds(shop, tokens_per_second))
+    steps = _steps(recipe.training, epoch_steps, seconds_per_step, _measuring_seconds(setup, tokens_per_second))
     return Plan(
         parameters=parameters.total,
         active_parameters=parameters.active,
@@ -75,8 +75,8 @@ def plan_training(shop: Workshop) -> Plan:
         tokens_per_second=tokens_per_second,
         training_seconds=steps * seconds_per_step,
         training_state_bytes=BYTES_OF_TRAINING_STATE * parameters.total,
-        peak_memory_bytes=hardware.peak_memory_bytes(shop.device),
-        warnings=tuple(_warnings(shop, parameters.total)),
+        peak_memory_bytes=hardware.peak_memory_bytes(setup.device),
+        warnings=tuple(_warnings(setup, parameters.total)),
     )
 
 
@@ -99,9 +99,9 @@ def _steps(settings: TrainingSettings, epoch_steps: int, seconds_per_step: float
     return min(limits)
 
 
-def _measuring_seconds(shop: Workshop, tokens_per_second: float) -> float:
+def _measuring_seconds(setup: TrainingSetup, tokens_per_second: float) -> float:
     """One measurement on the validation part: forward passes, whose context slides over windows longer than it."""
-    recipe, corpus, rows = shop.recipe, shop.corpus, shop.rows
+    recipe, corpus, rows = setup.recipe, setup.corpus, setup.rows
     bases = corpus.part_bases("validation")
     bases = min(bases, recipe.training.validation_bases or bases)
     lengths = corpus.windows["length"]
@@ -122,14 +122,14 @@ class _Speed:
     """Target tokens, mean."""
 
 
-def _measure(shop: Workshop) -> _Speed:
-    settings, device = shop.recipe.training, shop.device
-    model = build_model(shop.recipe.model, shop.config, shop.recipe.seed).to(device).train()
+def _measure(setup: TrainingSetup) -> _Speed:
+    settings, device = setup.recipe.training, setup.device
+    model = build_model(setup.recipe.model, setup.config, setup.recipe.seed).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     if settings.optimizer == "muon":
         optimizer = MuonWithAdamW(model, settings, set())
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(shop.precision)
-    batches = _spread_batches(shop.rows, shop.collator, min(settings.rows_per_batch, len(shop.rows)))
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(setup.precision)
+    batches = _spread_batches(setup.rows, setup.collator, min(settings.rows_per_batch, len(setup.rows)))
     batch_seconds, update_seconds = [], []
     for batch in [batches[0], *batches]:  # the first is a warm-up
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
@@ -158,9 +158,9 @@ def _spread_batches(rows: TrainingRows, collator: PaddingCollator, rows_per_batc
     return [collator([rows[row] for row in spread[first::3]]) for first in range(3)]
 
 
-def _warnings(shop: Workshop, parameters: int) -> list[str]:
-    corpus, warnings = shop.corpus, []
-    if not router_can_learn(shop.config):
+def _warnings(setup: TrainingSetup, parameters: int) -> list[str]:
+    corpus, warnings = setup.corpus, []
+    if not router_can_learn(setup.config):
         warnings.append(
             "the router cannot learn: one expert a token with renormalised weights and no balancing loss gives it no "
             "gradient (as in the tutorial); set model.settings.num_experts_per_tok=2 and output_router_logits=true, or "

@@ -26,7 +26,7 @@ from primase.training.arguments import training_arguments
 from primase.training.callbacks import ProgressReport, Report, StopSignals
 from primase.training.plan import Plan, plan_training
 from primase.training.trainer import PretrainingTrainer
-from primase.training.workshop import Workshop
+from primase.training.training_setup import TrainingSetup
 from primase.version import __version__
 
 CORPUS_SECTIONS = ("seed", "data", "split", "tokenizer")
@@ -69,12 +69,12 @@ def pretrain(
     _refuse_missing_trackers(recipe)
     with RunFolder.creating(output, overwrite=overwrite) as run:
         run.recipe_file.write_text(recipe.to_toml(), "utf-8")  # known as a run, even if the process is killed now
-        shop = Workshop.open(recipe, open_or_prepare(sources, run, recipe, on_preparing))
-        plan = plan_training(shop)
-        shop = shop.resolved(plan.steps)
-        _write_provenance(run, shop)
+        setup = TrainingSetup.open(recipe, open_or_prepare(sources, run, recipe, on_preparing))
+        plan = plan_training(setup)
+        setup = setup.resolved(plan.steps)
+        _write_provenance(run, setup)
     on_plan(plan)
-    return _train(run, shop, plan.warnings, on_step, resume_from=None)
+    return _train(run, setup, plan.warnings, on_step, resume_from=None)
 
 
 def resume(
@@ -98,15 +98,15 @@ def resume(
     saved = checkpoints.complete_checkpoints(run.folder)
     if not saved:
         raise CheckpointError(f"{run.folder}: no complete checkpoint to go on from; start again with --overwrite")
-    shop = Workshop.open(own, run.corpus())
-    for name, value in shop.facts.items():
+    setup = TrainingSetup.open(own, run.corpus())
+    for name, value in setup.facts.items():
         noted, what = saved[-1].facts.get(name), name.removesuffix("_digest")
         if noted != value:
             raise CheckpointError(
                 f"{saved[-1].folder}: the checkpoint belongs to another {what} (digest {noted}, not {value}); "
                 f"restore the {what} or pretrain again"
             )
-    return _train(run, shop, (), on_step, resume_from=saved[-1])
+    return _train(run, setup, (), on_step, resume_from=saved[-1])
 
 
 def open_or_prepare(
@@ -134,7 +134,7 @@ def plan(
     """Prepare into the (temporary) folder `workplace` and say what the run would take, without training."""
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     corpus = open_or_prepare(sources, RunFolder(workplace), recipe, on_preparing)
-    return plan_training(Workshop.open(recipe, corpus))
+    return plan_training(TrainingSetup.open(recipe, corpus))
 
 
 def _refuse_several_processes() -> None:
@@ -162,26 +162,26 @@ def _refuse_sources_inside(sources: Sequence[str | Path], output: str | Path) ->
 
 def _train(
     run: RunFolder,
-    shop: Workshop,
+    setup: TrainingSetup,
     warnings: tuple[str, ...],
     on_step: Report,
     resume_from: checkpoints.Checkpoint | None,
 ) -> PretrainingResult:
     silence_transformers()
-    settings = shop.recipe.training
-    model = build_model(shop.recipe.model, shop.config, shop.recipe.seed)
+    settings = setup.recipe.training
+    model = build_model(setup.recipe.model, setup.config, setup.recipe.seed)
     stop = StopSignals()
     trainer = PretrainingTrainer(
         model=model,
         arguments=training_arguments(
-            shop.recipe, run.folder, steps=settings.steps, precision=shop.precision, device=shop.device
+            setup.recipe, run.folder, steps=settings.steps, precision=setup.precision, device=setup.device
         ),
-        rows=shop.rows,
-        collator=shop.collator,
+        rows=setup.rows,
+        collator=setup.collator,
         settings=settings,
-        measure=lambda model: shop.measure_validation(model, is_stopped=lambda: stop.received is not None),
-        facts=shop.facts,
-        peak_flops=hardware.matrix_product_flops(shop.device, shop.precision),
+        measure=lambda model: setup.measure_validation(model, is_stopped=lambda: stop.received is not None),
+        facts=setup.facts,
+        peak_flops=hardware.matrix_product_flops(setup.device, setup.precision),
         callbacks=[ProgressReport(on_step), stop],
     )
     try:
@@ -190,7 +190,7 @@ def _train(
         stop.restore()
     state = trainer.state
     if not stop.received:
-        _write_final(run, shop, model, state.best_global_step if settings.keep_best else None)
+        _write_final(run, setup, model, state.best_global_step if settings.keep_best else None)
     return PretrainingResult(
         run=run.folder,
         steps=state.global_step,
@@ -202,7 +202,7 @@ def _train(
     )
 
 
-def _write_final(run: RunFolder, shop: Workshop, model: PreTrainedModel, best_step: int | None) -> None:
+def _write_final(run: RunFolder, setup: TrainingSetup, model: PreTrainedModel, best_step: int | None) -> None:
     if best_step is not None:
         best = checkpoints.read_checkpoint(checkpoints.checkpoint_folder(run.folder, best_step))
         if best is None:
@@ -212,12 +212,12 @@ def _write_final(run: RunFolder, shop: Workshop, model: PreTrainedModel, best_st
         checkpoints.load_weights(model, best.folder)
     with checkpoints.writing_folder(run.folder, run.final.name) as folder:
         model.save_pretrained(folder)
-        shop.tokenizer.model_max_length = shop.rows.row_tokens
-        shop.tokenizer.save_pretrained(folder)
+        setup.tokenizer.model_max_length = setup.rows.row_tokens
+        setup.tokenizer.save_pretrained(folder)
 
 
-def _write_provenance(run: RunFolder, shop: Workshop) -> None:
-    run.recipe_file.write_text(shop.recipe.to_toml(), "utf-8")
+def _write_provenance(run: RunFolder, setup: TrainingSetup) -> None:
+    run.recipe_file.write_text(setup.recipe.to_toml(), "utf-8")
     libraries = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "pyarrow", "safetensors")
     environment = {
         "schema_version": 1,
@@ -225,10 +225,10 @@ def _write_provenance(run: RunFolder, shop: Workshop) -> None:
         "python": platform.python_version(),
         "libraries": {name: library_version(name) for name in libraries},
         "hardware": hardware.describe(),
-        "precision": shop.precision,
+        "precision": setup.precision,
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "corpus_digest": shop.corpus.digest,
-        "sources": shop.corpus.description["sources"],
+        "corpus_digest": setup.corpus.digest,
+        "sources": setup.corpus.description["sources"],
     }
     (run.folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", "utf-8")

@@ -23,7 +23,7 @@ BASES_MEASURED_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
-class Workshop:
+class TrainingSetup:
     """Everything that planning and training share."""
 
     recipe: Recipe
@@ -36,7 +36,7 @@ class Workshop:
     precision: str
 
     @classmethod
-    def open(cls, recipe: Recipe, corpus: Corpus) -> "Workshop":
+    def open(cls, recipe: Recipe, corpus: Corpus) -> "TrainingSetup":
         """Raises RecipeError or ModelError where the recipe cannot be carried out on this corpus or this machine."""
         device = hardware.best_device()
         precision = hardware.resolve_precision(recipe.training.precision, device)
@@ -55,7 +55,7 @@ class Workshop:
         collator = PaddingCollator(tokenizer.pad_token_id, tokenizer.padding_side)
         return cls(recipe, corpus, tokenizer, config, rows, collator, device, precision)
 
-    def resolved(self, steps: int) -> "Workshop":
+    def resolved(self, steps: int) -> "TrainingSetup":
         """The same with a recipe that can be repeated exactly, on another machine and by another clock too."""
         changes = {"training.steps": steps, "training.minutes": None, "training.precision": self.precision}
         return replace(self, recipe=self.recipe.replace(changes))
