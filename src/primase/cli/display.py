@@ -3,10 +3,11 @@
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Column
+if TYPE_CHECKING:  # rich is imported where a display begins: `--help` must answer at once
+    from rich.console import Console
+    from rich.progress import Progress
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -25,6 +26,8 @@ class Display:
     """Progress on stderr. `stage` is for work with a share done, `step` for training steps with metrics."""
 
     def __init__(self) -> None:
+        from rich.console import Console
+
         # Neither FORCE_COLOR nor a continuous-integration service makes a log file a terminal.
         is_terminal = sys.stderr.isatty()
         self.console = Console(stderr=True, force_terminal=is_terminal)
@@ -79,8 +82,11 @@ class Display:
         self.stage("training", step / steps, "  ".join(parts))
 
 
-def _bar(console: Console) -> Progress:
+def _bar(console: "Console") -> "Progress":
     """One line; on a narrow terminal the end of the note gives way, and never the time left."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
     fixed, yielding = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
     return Progress(
         TextColumn("{task.description}", table_column=fixed),

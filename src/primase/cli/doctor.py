@@ -1,7 +1,6 @@
 """primase doctor: what this machine and this installation can do."""
 
 import json
-from importlib.metadata import version
 
 import typer
 
@@ -13,6 +12,8 @@ def command(as_json: options.AsJson = False) -> None:
 
     Hardware, library versions, number formats and the measured speed of a matrix product.
     """
+    from importlib.metadata import version
+
     from primase import hardware
 
     facts = hardware.describe()

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from primase import hardware
 from primase.recipe import TrainingSettings
 
 
@@ -23,7 +24,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
         for name, parameter in model.named_parameters():
             kind = "muon" if name in matrices else "decayed" if name in decayed else "plain"
             groups[kind].append(parameter)
-        self._muon = torch.optim.Muon(
+        muon = torch.optim.Muon if hardware.has_bf16(model.device) else MuonInFp32
+        self._muon = muon(
             groups["muon"], lr=settings.muon_learning_rate, weight_decay=settings.weight_decay, momentum=0.95
         )
         self._adamw = torch.optim.AdamW(
@@ -50,6 +52,44 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self._muon.load_state_dict(state_dict["muon"])
         self._adamw.load_state_dict(state_dict["adamw"])
         self.param_groups = self._muon.param_groups + self._adamw.param_groups
+
+
+class MuonInFp32(torch.optim.Muon):
+    """torch.optim.Muon with its orthogonalisation in the number format of the weights.
+
+    torch casts to bf16, which a processor without it emulates: a hundred times slower than fp32, and by far the longest
+    part of a training step. State and settings are torch's.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            momentum = group["momentum"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                buffer = state.setdefault("momentum_buffer", torch.zeros_like(parameter.grad))
+                buffer.lerp_(parameter.grad, 1 - momentum)
+                update = parameter.grad.lerp(buffer, momentum) if group["nesterov"] else buffer
+                update = newton_schulz(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
+                rows, columns = parameter.shape
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(update, alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
+
+
+def newton_schulz(
+    matrix: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
+) -> torch.Tensor:
+    """The matrix with its singular values brought near 1 (quintic iteration of K. Jordan's Muon, 2024)."""
+    a, b, c = coefficients
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if is_tall else matrix
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if is_tall else x
 
 
 def _inner_matrices(model: PreTrainedModel) -> set[str]:
