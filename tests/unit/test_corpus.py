@@ -149,3 +149,17 @@ def test_the_tutorials_window_has_42_real_tokens_and_unknown_tokens_are_counted(
     settings = Recipe.load("tutorial", {"tokenizer.name": str(dnabert2_tokenizer_folder), "data.unknown_bases": "keep"})
     corpus = prepare([tmp_path / "w.csv"], tmp_path / "corpus", settings)
     assert corpus.description["unknown_tokens"] == 3
+
+
+def test_windows_that_touch_are_read_as_one_stretch(tmp_path):
+    records = {"chr1": sequence(1250) + "N" * 50 + sequence(800), "chr2": sequence(1000, seed=1)}
+    corpus = prepare([write_fasta(tmp_path / "g.fa", records)], tmp_path / "corpus", recipe())
+    everything = np.arange(len(corpus.windows))
+    assert [window.tobytes().decode() for window in corpus.iterate_stretches(everything)] == [
+        records["chr1"][:1200],
+        records["chr1"][1300:2100],
+        records["chr2"],
+    ]
+    assert corpus.stretches(everything).tolist() == [[0, 12], [12, 20], [20, 30]]
+    assert corpus.stretches(np.array([1, 2, 4, 19, 20])).tolist() == [[0, 2], [2, 3], [3, 4], [4, 5]]
+    assert corpus.stretches(everything[:0]).shape == (0, 2) and not list(corpus.iterate_stretches(everything[:0]))

@@ -87,6 +87,27 @@ class Corpus:
                 stream.seek(start)
                 yield np.frombuffer(stream.read(length), np.uint8)
 
+    def stretches(self, indices: np.ndarray) -> np.ndarray:
+        """int64 [stretches, 2]: half-open ranges of `indices` whose windows touch one another in one record.
+
+        `indices` are in genome order. What is next to each other in the genome is read as one sequence.
+        """
+        rows = self.windows[indices]
+        touches = (rows["start"][1:] == rows["start"][:-1] + rows["length"][:-1]) & (
+            rows["record"][1:] == rows["record"][:-1]
+        )
+        edges = np.r_[0, np.flatnonzero(~touches) + 1, len(indices)] if len(indices) else np.zeros(1, np.int64)
+        return np.stack([edges[:-1], edges[1:]], axis=1)
+
+    def iterate_stretches(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        """The bases of each stretch of windows, one after another: uint8 [bases], case kept."""
+        with open(self.folder / "bases.bin", "rb") as stream:
+            for first, after in self.stretches(indices).tolist():
+                start = int(self.windows["start"][indices[first]])
+                last = self.windows[indices[after - 1]]
+                stream.seek(start)
+                yield np.frombuffer(stream.read(int(last["start"]) + int(last["length"]) - start), np.uint8)
+
     @cached_property
     def _tokens(self) -> np.ndarray:
         return np.memmap(self.folder / "tokens.bin", np.dtype(self.description["token_dtype"]), mode="r")
