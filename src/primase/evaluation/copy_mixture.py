@@ -23,7 +23,7 @@ DEFAULT_MEMORY_BYTES = 2**30
 class CopyMixture:
     """A mixture that has read its training stretches and goes on learning from what it scores.
 
-    Each base is predicted by finite-context models of order 1 to 22, which count both strands, and by followers of
+    Each base is predicted by finite-context models of order 1 to 20, which count both strands, and by followers of
     earlier stretches, forward and inverted. A letter other than A, C, G, T and the end of a stretch break the
     context; what was learnt before stays.
     """
