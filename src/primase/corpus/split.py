@@ -7,6 +7,7 @@ import numpy as np
 
 from primase.corpus.cut import CHUNK_WINDOWS, chunks
 from primase.errors import InputError
+from primase.formats.regions import parse_region
 from primase.recipe import SplitSettings
 
 TRAIN, VALIDATION, HELDOUT, UNUSED = 0, 1, 2, 3
@@ -18,7 +19,7 @@ class SplitChoice:
     """How the windows were split."""
 
     strategy: str
-    """random, records or blocks: what `auto` came to."""
+    """random, records, regions or blocks: what `auto` came to."""
     heldout_records: tuple[str, ...] = ()
 
 
@@ -40,16 +41,27 @@ def split_windows(
     split = _Split(windows, record_starts, settings, np.random.default_rng(seed))
     strategy, chosen = settings.strategy, ()
     if strategy == "auto":
-        strategy, chosen = ("random", ()) if is_table else split.automatic(read_record_names())
+        strategy, chosen = split.automatic(read_record_names, is_table)
     if strategy == "random":
         split.by_window()
     elif strategy == "records":
         chosen = split.by_record(read_record_names(), chosen)
         split.by_block({VALIDATION: settings.validation_fraction})
+    elif strategy == "regions":
+        split.by_region(read_record_names())
+        split.by_block({VALIDATION: settings.validation_fraction})
     else:
         split.by_block({HELDOUT: settings.heldout_fraction, VALIDATION: settings.validation_fraction})
     split.refuse_empty(strategy)
     return SplitChoice(strategy, chosen)
+
+
+def _refuse_unknown(record: str, names: list[str], setting: str) -> None:
+    if record not in names:
+        raise InputError(
+            f"{setting}: there is no record {record!r}; the records are "
+            f"{', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
+        )
 
 
 @dataclass(frozen=True)
@@ -70,10 +82,15 @@ class _Split:
         self.windows["part"][order[train:]] = VALIDATION
         self.windows["part"][order[count - heldout :]] = HELDOUT
 
-    def automatic(self, names: list[str]) -> tuple[str, tuple[str, ...]]:
-        """Records where they are named or a draw of them comes near the share asked for, blocks otherwise."""
+    def automatic(self, read_record_names: Callable[[], list[str]], is_table: bool) -> tuple[str, tuple[str, ...]]:
+        """What is named; for a genome records where a draw of them comes near the share asked for, blocks otherwise."""
         if self.settings.heldout_records:
             return "records", ()
+        if self.settings.heldout_regions:
+            return "regions", ()
+        if is_table:
+            return "random", ()
+        names = read_record_names()
         wanted = self.settings.heldout_fraction
         chosen = self._draw_records(names) if len(names) > 1 else ()
         bases = self._bases_of_records()
@@ -83,16 +100,34 @@ class _Split:
     def by_record(self, names: list[str], chosen: tuple[str, ...]) -> tuple[str, ...]:
         """Hold out the records that are chosen already, or named in the recipe, or drawn now."""
         for name in self.settings.heldout_records:
-            if name not in names:
-                raise InputError(
-                    f"split.heldout_records: there is no record {name!r}; the records are "
-                    f"{', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
-                )
+            _refuse_unknown(name, names, "split.heldout_records")
         chosen = chosen or self.settings.heldout_records or self._draw_records(names)
         is_heldout = np.isin(np.asarray(names), chosen)
         for chunk in chunks(self.windows):
             chunk["part"][is_heldout[chunk["record"]]] = HELDOUT
         return chosen
+
+    def by_region(self, names: list[str]) -> None:
+        """Hold out the windows inside the regions named in the recipe; windows across their edges are left out."""
+        for text in self.settings.heldout_regions:
+            region = parse_region(text)
+            _refuse_unknown(region.record, names, "split.heldout_regions")
+            record = names.index(region.record)
+            first = int(self.record_starts[record])
+            heldout = 0
+            for chunk in chunks(self.windows):
+                start = chunk["start"] - first
+                end = start + chunk["length"]
+                touched = (chunk["record"] == record) & (start < region.end) & (end > region.start)
+                inside = touched & (start >= region.start) & (end <= region.end)
+                chunk["part"][touched & (chunk["part"] == TRAIN)] = UNUSED
+                chunk["part"][inside] = HELDOUT
+                heldout += int(inside.sum())
+            if not heldout:
+                raise InputError(
+                    f"split.heldout_regions: no window lies inside {text}; give a longer region that is in the record, "
+                    "or set data.window_bases lower"
+                )
 
     def by_block(self, shares: dict[int, float]) -> None:
         """Blocks of consecutive training windows go whole to a part; training windows near another part are left out.
