@@ -157,7 +157,7 @@ def _format(head: list[tuple[int, bytes]], file: Path) -> str:
 def _refuse_variants(head: list[tuple[int, bytes]], source: str) -> None:
     columns = head[-1][1].split(b"\t")
     if head[0][1].startswith(b"##fileformat=VCF") or (
-        len(columns) >= 8
+        len(columns) >= 5
         and columns[1].isdigit()
         and not columns[2].isdigit()
         and all(_ALLELES.fullmatch(allele) for allele in columns[3:5])

@@ -105,11 +105,11 @@ class GeneModels:
         return [self._coding, self._exons, self._spans]
 
     def _family(self, name: bytes) -> bytes:
-        """The ancestor that has no parent; a name in a circle of parents is its own family."""
+        """The ancestor that has no parent; names that are parents in a circle share one of them."""
         ancestor, seen = name, set()
         while ancestor in self._parent_of:
             if ancestor in seen:
-                return name
+                return min(seen)
             seen.add(ancestor)
             ancestor = self._parent_of[ancestor]
         return ancestor
