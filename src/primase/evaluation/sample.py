@@ -84,13 +84,16 @@ class Sample:
         windows: np.ndarray | None,
         annotations: Annotations | None,
     ) -> "Sample":
-        if annotations and not any(annotations.knows(place.record) for place in places):
+        if annotations and not any(annotations.has(place.record) for place in places):
             raise InputError(
                 f"the annotations name none of the measured records ({places[0].record}, …); they name "
-                f"{', '.join(sorted(annotations.records)[:5])}: give the annotations of this genome"
+                f"{', '.join(annotations.records[:5])}: give the annotations of this genome"
             )
         has_repeats = any(dna.is_soft_masked(stretch).any() for stretch in stretches)
-        names = (REPEAT_CLASSES if has_repeats else ()) + (annotations.classes if annotations else ())
+        marked = annotations.classes if annotations else ()
+        if has_repeats:  # a BED file may name its own repeats
+            marked = tuple(f"{name} (annotated)" if name in REPEAT_CLASSES else name for name in marked)
+        names = (REPEAT_CLASSES if has_repeats else ()) + marked
         labels = []
         for stretch, place in zip(stretches, places, strict=True):
             schemes = []
