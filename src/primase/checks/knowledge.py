@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from primase import dna
-from primase.checks.subject import Subject, checked, window_nats
+from primase.checks.subject import BASES, Subject, checked, window_nats
 from primase.models.routers import SMALLEST_GRADIENT_RATIO, router_gradients
 from primase.results import Check
 from primase.scoring import padded
@@ -46,7 +46,7 @@ def strands(subject: Subject) -> Check:
         name="strands",
         figure=abs(forward_nats - reverse_nats) / math.log(2) / bases,
         unit="bits per base",
-        limit=STRANDS_LIMIT_BITS,
+        limit=STRANDS_LIMIT_BITS * max(1.0, math.sqrt(BASES / bases)),
         meaning="The same DNA was read from its other strand; a model that was trained on one strand alone may know "
         "the other less well, and its scores then depend on the strand that a sequence was written down from.",
     )
@@ -55,7 +55,7 @@ def strands(subject: Subject) -> Check:
 def router(subject: Subject) -> Check:
     inputs, _ = padded(subject.loaded, subject.rows)
     layers = router_gradients(subject.loaded.model, inputs)
-    dead = [layer.layer for layer in layers if layer.ratio < SMALLEST_GRADIENT_RATIO]
+    dead = [layer.layer for layer in layers if layer.is_nil]
     return checked(
         name="router",
         figure=float(np.min([layer.ratio for layer in layers])),

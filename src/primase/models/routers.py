@@ -49,6 +49,11 @@ class RouterGradient:
         """Router beside experts; 0 where neither has any gradient."""
         return self.router / self.experts if self.experts else 0.0
 
+    @property
+    def is_nil(self) -> bool:
+        """Whether the router never learns; also where the gradient is not a number."""
+        return not self.ratio >= SMALLEST_GRADIENT_RATIO
+
 
 def find_routers(model: nn.Module) -> list[Router]:
     """The routers in the order of the layers; none in a dense model."""
