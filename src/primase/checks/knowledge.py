@@ -11,7 +11,7 @@ from primase.results import Check
 from primase.scoring import padded
 
 STRANDS_LIMIT_BITS = 0.05
-"""Three times the standard error of the difference over BASES."""
+"""Generous: over BASES the difference had a standard error of 0.003 in a small model of yeast. Fewer bases get more."""
 
 
 def tokenizer(subject: Subject) -> Check:

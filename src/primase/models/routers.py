@@ -131,8 +131,7 @@ def _objective(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch
         outputs.logits[:, :-1].float().transpose(1, 2), inputs["input_ids"][:, 1:], reduction="none"
     )
     if "attention_mask" in inputs:
-        is_target = (inputs["attention_mask"][:, 1:] * inputs["attention_mask"][:, :-1]).bool()
-        nats = nats[is_target]
+        nats = nats[inputs["attention_mask"][:, 1:].bool()]
     loss = nats.sum() / max(nats.numel(), 1)
     if getattr(outputs, "aux_loss", None) is not None:
         loss = loss + model.config.router_aux_loss_coef * outputs.aux_loss
