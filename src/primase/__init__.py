@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from primase.version import __version__
 
 if TYPE_CHECKING:
+    from primase.checks import check
     from primase.corpus.prepare import prepare
     from primase.corpus.store import Corpus
     from primase.embedding import embed
@@ -31,6 +32,7 @@ _HOME = {
     "PrimaseError": "primase.errors",
     "Recipe": "primase.recipe",
     "RunFolder": "primase.run_folder",
+    "check": "primase.checks",
     "embed": "primase.embedding",
     "evaluate": "primase.evaluation.evaluate",
     "load_model": "primase.scoring",
@@ -48,6 +50,7 @@ __all__ = [
     "Recipe",
     "RunFolder",
     "__version__",
+    "check",
     "embed",
     "evaluate",
     "load_model",

@@ -41,6 +41,7 @@ PROMISED = {
         "--overwrite",
         "--json",
     },
+    "check": {"--sequences", "--column", "--json"},
     "evaluate": {"--simulation", "--max-bases", "--json"},
     "embed": {"--output", "-o", "--layer", "--pooling", "--column", "--overwrite"},
 }
@@ -115,7 +116,9 @@ def test_text_says_what_was_done_and_what_to_type_next(primase, inputs, workplac
     trained = primase("pretrain", "corpus", "-o", "run", *recipe).out
     assert trained.startswith("The plan:\n  parameters ") and "warning: random split" in trained
     assert re.search(r"Trained 2 steps, best on validation \d\.\d{4} bits per base \(step 2\)", trained)
-    assert trained.endswith("The model is run/final\nWhat it is worth:  primase evaluate run\n")
+    assert trained.endswith(
+        "The model is run/final\nself-tests: 7 of 7 passed\nWhat it is worth:  primase evaluate run\n"
+    )
     measured = primase("evaluate", "run").out
     assert re.search(r"^this model +\d\.\d{4}   \d\.\d{4} to \d\.\d{4}$", measured, re.MULTILINE)
     assert re.search(r"^uniform +2\.0000 ", measured, re.MULTILINE) and "Verdict: " in measured
