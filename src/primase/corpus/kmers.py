@@ -58,7 +58,7 @@ class HashTable:
     def of(cls, hashes: np.ndarray) -> "HashTable":
         """The table of uint64 hashes given in any order, repeats allowed; the array is overwritten."""
         hashes.sort()
-        hashes = hashes[: _drop_repeats(hashes)]
+        hashes = hashes[: drop_repeats(hashes)]
         buckets = _power_of_two(len(hashes) // _HASHES_PER_BUCKET)
         bucket_starts = np.zeros(buckets + 1, np.uint32)
         filter_words = np.zeros(_power_of_two(len(hashes) * _FILTER_BITS_PER_HASH // 64), np.uint64)
@@ -162,7 +162,7 @@ def place_of(value, hashes, bucket_starts, filter_words, bucket_shift):
 
 
 @njit(cache=True)
-def _drop_repeats(values):
+def drop_repeats(values):
     """Move the distinct ones of sorted values to the front; how many there are."""
     used = 0
     for place in range(values.size):
@@ -221,9 +221,7 @@ def _write_kmers(codes, starts, ends, k, out):
 
 
 @njit(cache=True)
-def _shares(
-    codes, starts, ends, k, hashes, bucket_starts, filter_words, bucket_shift, counts, kmers, counted, rarest
-):
+def _shares(codes, starts, ends, k, hashes, bucket_starts, filter_words, bucket_shift, counts, kmers, counted, rarest):
     for segment in range(starts.size):
         forward = backward = np.uint64(0)
         run, smallest = 0, 256

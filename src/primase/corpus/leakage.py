@@ -37,6 +37,7 @@ MINIMIZERS = Minimizers(k=19, window=10)
 HALF = 0.5
 """A window with so large a share of its k-mers in the training part counts as hit."""
 
+
 def certify(
     corpus: Corpus,
     *,
@@ -85,9 +86,7 @@ def certify(
         minimizer_containment=float(look.seen_minimizers.mean()) if len(look.seen_minimizers) else 0.0,
         minimizer_bases=minimizers.k,
         minimizer_window=minimizers.window,
-        kmer_share_histogram=np.bincount(
-            np.minimum(10 * shared // np.maximum(kmers, 1), 9), minlength=10
-        ).tolist(),
+        kmer_share_histogram=np.bincount(np.minimum(10 * shared // np.maximum(kmers, 1), 9), minlength=10).tolist(),
     ), windows
 
 

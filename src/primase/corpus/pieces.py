@@ -7,8 +7,8 @@ import numpy as np
 from primase import dna
 from primase.corpus.cut import WINDOW_DTYPE
 from primase.corpus.kmers import Segments
-from primase.corpus.split import PARTS
-from primase.corpus.store import Corpus
+from primase.corpus.split import PARTS, ReadBases
+from primase.corpus.store import Corpus, bases_reader
 
 PIECE_BASES = 2**19
 """Bases read at once: some arrays of 8 bytes a base are made of them."""
@@ -27,20 +27,20 @@ def rows_of_part(corpus: Corpus, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 def window_pieces(corpus: Corpus, rows: np.ndarray, piece_bases: int = PIECE_BASES) -> Iterator[Segments]:
     """Windows, rows of the table in genome order, as segments of their own; about `piece_bases` of the file at once."""
-    yield from _read(corpus, [(rows["start"], rows["start"] + rows["length"])], piece_bases)
+    with bases_reader(corpus.folder) as read_bases:
+        yield from read_segments(read_bases, [(rows["start"], rows["start"] + rows["length"])], piece_bases)
 
 
-def stretch_pieces(
-    corpus: Corpus, part: str, overlap_bases: int, piece_bases: int = PIECE_BASES
-) -> Iterator[Segments]:
+def stretch_pieces(corpus: Corpus, part: str, overlap_bases: int, piece_bases: int = PIECE_BASES) -> Iterator[Segments]:
     """The stretches of a part: windows that touch in one record are one segment.
 
     A stretch longer than a piece is cut into segments that overlap by `overlap_bases`, so that whatever is at most one
     base longer stands in one of them as a whole.
     """
-    stretches = _stretches(corpus, PARTS[part])
     piece_bases = max(piece_bases, 2 * overlap_bases)
-    yield from _read(corpus, (_cut(*places, overlap_bases, piece_bases) for places in stretches), piece_bases)
+    places = (_cut(*stretches, overlap_bases, piece_bases) for stretches in _stretches(corpus, PARTS[part]))
+    with bases_reader(corpus.folder) as read_bases:
+        yield from read_segments(read_bases, places, piece_bases)
 
 
 def _stretches(corpus: Corpus, part: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -73,15 +73,15 @@ def _cut(starts: np.ndarray, ends: np.ndarray, overlap: int, longest: int) -> tu
     return cut_starts, np.minimum(cut_starts + longest, np.repeat(ends, segments))
 
 
-def _read(corpus: Corpus, places: Iterable[tuple[np.ndarray, np.ndarray]], piece_bases: int) -> Iterator[Segments]:
-    """Segments that lie near each other in the file are read together."""
-    with open(corpus.folder / "bases.bin", "rb") as stream:
-        for starts, ends in places:
-            first = 0
-            while first < len(starts):
-                begin = int(starts[first])
-                after = max(first + 1, int(np.searchsorted(ends, begin + piece_bases, side="right")))
-                stream.seek(begin)
-                codes = dna.codes(stream.read(int(ends[after - 1]) - begin))
-                yield Segments(codes, starts[first:after] - begin, ends[first:after] - begin)
-                first = after
+def read_segments(
+    read_bases: ReadBases, places: Iterable[tuple[np.ndarray, np.ndarray]], piece_bases: int = PIECE_BASES
+) -> Iterator[Segments]:
+    """Segments given by their starts and ends in the corpus, in order: those near each other are read together."""
+    for starts, ends in places:
+        first = 0
+        while first < len(starts):
+            begin = int(starts[first])
+            after = max(first + 1, int(np.searchsorted(ends, begin + piece_bases, side="right")))
+            codes = dna.codes(read_bases(begin, int(ends[after - 1])))
+            yield Segments(codes, starts[first:after] - begin, ends[first:after] - begin)
+            first = after

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from primase.corpus.cut import cut_windows
 from primase.corpus.ingest import Progress, Records, names_of, write_bases
 from primase.corpus.split import PARTS, UNUSED, SplitChoice, split_windows
-from primase.corpus.store import SCHEMA_VERSION, Corpus
+from primase.corpus.store import SCHEMA_VERSION, Corpus, bases_reader
 from primase.errors import InputError, OutputExistsError
 from primase.formats import sequence_files
 from primase.hub import TOKENIZER_FILES, local_folder
@@ -46,7 +47,7 @@ def prepare(
     partial.mkdir(parents=True)
     try:
         records = write_bases(files, partial, recipe.data, progress)
-        windows, choice = _cut_and_split(files, records, partial, recipe)
+        windows, choice = _cut_and_split(files, records, partial, recipe, progress)
         np.save(partial / "windows.npy", windows)
         del windows  # those of a large genome are not held beside what follows
         corpus = Corpus(partial, {})
@@ -83,7 +84,9 @@ def _refuse_corpora(files: list[Path]) -> None:
             raise InputError(f"{file.parent}: is prepared already; give it to primase pretrain, with nothing beside it")
 
 
-def _cut_and_split(files: list[Path], records: Records, folder: Path, recipe: Recipe) -> tuple[np.ndarray, SplitChoice]:
+def _cut_and_split(
+    files: list[Path], records: Records, folder: Path, recipe: Recipe, progress: Progress
+) -> tuple[np.ndarray, SplitChoice]:
     """The table of windows with the part of each, and how the parts were chosen."""
     longest = int((records.places.ends - records.places.starts).max())
     try:
@@ -93,14 +96,22 @@ def _cut_and_split(files: list[Path], records: Records, folder: Path, recipe: Re
                 f"{longest:,}; set data.window_bases lower"
             )
         windows = cut_windows(records.places, records.unknown, recipe.data)
-        choice = split_windows(
-            windows,
-            records.places.starts,
-            Corpus(folder, {}).record_names,
-            recipe.split,
-            seed=recipe.seed,
-            is_table=records.from_table,
-        )
+        bases_of_corpus = int(records.places.ends[-1])
+        with bases_reader(folder) as read:
+
+            def read_bases(start: int, stop: int) -> bytes:
+                progress("comparing stretches", stop / bases_of_corpus)
+                return read(start, stop)
+
+            choice = split_windows(
+                windows,
+                records.places.starts,
+                Corpus(folder, {}).record_names,
+                recipe.split,
+                seed=recipe.seed,
+                is_table=records.from_table,
+                read_bases=read_bases,
+            )
     except InputError as error:
         raise InputError(f"{names_of(files)}: {error}") from error
     return windows, choice
@@ -184,7 +195,8 @@ def _describe(files: list[Path], records: Records, corpus: Corpus, choice: Split
         "recipe_digest": recipe.digest("seed", "data", "split", "tokenizer"),
         "data": recipe.data.model_dump(mode="json"),
         "split": recipe.split.model_dump(mode="json")
-        | {"strategy": choice.strategy, "seed": recipe.seed, "heldout_records": list(choice.heldout_records)},
+        | {"strategy": choice.strategy, "seed": recipe.seed, "heldout_records": list(choice.heldout_records)}
+        | ({"homology": asdict(choice.homology)} if choice.homology else {}),
         "windows": {name: int(windows_per_part[code]) for name, code in PARTS.items()}
         | {"unused": int(windows_per_part[UNUSED])},
         "bases": {name: int(bases_per_part[code]) for name, code in PARTS.items()}

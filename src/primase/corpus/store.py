@@ -12,6 +12,7 @@ leakage.json      how much of the held-out part can be read in the training part
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from primase.corpus.split import PARTS
+from primase.corpus.split import PARTS, ReadBases
 from primase.errors import InputError, MissingFileError
 from primase.results import Leakage
 
@@ -166,6 +167,18 @@ class Corpus:
     def digest(self) -> str:
         """Checksum of the bases, the windows and their parts: the same corpus gives the same digest anywhere."""
         return self.description["digest"]
+
+
+@contextmanager
+def bases_reader(folder: Path) -> Iterator[ReadBases]:
+    """Reads stretches of bases.bin. Not mapped: pages of a map stay counted as memory of the process."""
+    with open(folder / "bases.bin", "rb") as stream:
+
+        def read(start: int, stop: int) -> bytes:
+            stream.seek(start)
+            return stream.read(stop - start)
+
+        yield read
 
 
 def draw_windows(corpus: Corpus, part: str, max_bases: int | None, seed: int) -> np.ndarray:
