@@ -13,8 +13,8 @@ from primase.results import (
     Estimate,
     Evaluation,
     LayerRouting,
-    LeakedLoss,
     Leakage,
+    LeakedLoss,
     Locus,
     Rival,
     Routing,
@@ -34,17 +34,22 @@ CHECKS = {
 def trained_run(folder: Path, name: str = "yeast-small", *, experts: int = 0, steps: int = 600) -> Path:
     """A run that was trained and not measured: recipe, environment, metrics and a final model without real weights."""
     run = folder / name
+    sources = [{"name": "sacCer3.fa.gz", "bytes": 3_820_548, "sha256": "ab" * 32}]
     (run / "final").mkdir(parents=True)
-    (run / "corpus").mkdir()
+    _write_corpus(run / "corpus", sources)
     recipe = Recipe.load("small", {"training.steps": steps, "split.strategy": "blocks"})
     (run / "recipe.toml").write_text(recipe.to_toml(), "utf-8")
-    sources = [{"name": "sacCer3.fa.gz", "bytes": 3_820_548, "sha256": "ab" * 32}]
     environment = {
         "schema_version": 1,
         "primase": "0.1.0",
         "python": "3.11.7",
         "libraries": {"torch": "2.13.0", "transformers": "5.23.0", "numpy": "2.4.6"},
-        "hardware": {"device": "cpu", "processor": "AMD EPYC 9654 96-Core Processor", "cores": 2, "bf16_in_hardware": 1},
+        "hardware": {
+            "device": "cpu",
+            "processor": "AMD EPYC 9654 96-Core Processor",
+            "cores": 2,
+            "bf16_in_hardware": 1,
+        },
         "precision": "bf16",
         "command": ["/opt/primase/bin/primase", "pretrain", "sacCer3.fa.gz", "-o", f"runs/{name}", "--minutes", "10"],
         "started": "2026-11-25T03:16:34+0000",
@@ -71,8 +76,47 @@ def measured_run(folder: Path, name: str = "yeast-small", *, experts: int = 0) -
     return run
 
 
+def _write_corpus(corpus: Path, sources: list[dict]) -> None:
+    """A corpus whose description is whole and whose bases are nothing but zeros."""
+    corpus.mkdir()
+    description = {
+        "schema_version": 1,
+        "sources": sources,
+        "records": 17,
+        "base_counts": {"A": 3_766_349, "C": 2_320_576, "G": 2_317_100, "T": 3_753_080, "N": 0, "soft_masked": 768_126},
+        "split": {
+            "strategy": "records",
+            "heldout_records": ["chrIV", "chrXVI"],
+            "block_bases": 100_000,
+            "gap_bases": 1_000,
+        },
+        "windows": {"train": 1_000, "validation": 60, "heldout": 1_052, "unused": 3},
+        "bases": {
+            "train": 9_870_000,
+            "validation": 530_000,
+            "heldout": 1_050_000,
+            "unused": 30_000,
+            "outside_windows": 677_105,
+        },
+        "tokenizer_sha256": "cd" * 32,
+        "digest": "5c714df465893860",
+        "unknown_tokens": 0,
+    }
+    (corpus / "corpus.json").write_text(json.dumps(description), "utf-8")
+    with open(corpus / "bases.bin", "wb") as bases:
+        bases.truncate(12_157_105)
+    for name in ("windows.npy", "records.parquet"):
+        (corpus / name).write_bytes(b"")
+
+
 def _config(experts: int) -> dict:
-    config = {"model_type": "qwen3", "hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6, "vocab_size": 73}
+    config = {
+        "model_type": "qwen3",
+        "hidden_size": 192,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 6,
+        "vocab_size": 73,
+    }
     return config | {"model_type": "qwen3_moe", "num_experts": experts, "num_experts_per_tok": 2} if experts else config
 
 
@@ -117,7 +161,7 @@ def evaluation(name: str = "yeast-small", experts: int = 0) -> Evaluation:
         forward=estimate(1.8864),
         reverse_complement=estimate(1.8869, width=0.0083),
         both_strands_mean=estimate(1.88665, width=0.0082),
-        classes={key: estimate(1.8851 - shift, 150_000 + 1000 * index) for index, (key, shift) in enumerate(classes.items())},
+        classes={key: estimate(1.8851 - classes[key], 150_000 + 1000 * index) for index, key in enumerate(classes)},
         rivals=[
             _rival("uniform", "uniform guessing", 2.0, 113.6, 3.2),
             _rival("markov", f"Markov, order {best}, both strands", min(markov), 37.4, 4.1, rival_classes),
@@ -134,19 +178,27 @@ def evaluation(name: str = "yeast-small", experts: int = 0) -> Evaluation:
         markov_bits_per_base=markov,
         best_markov_order=best,
         leaked=LeakedLoss(
-            clean=estimate(1.8993), hit=estimate(1.2127, 40_412), clean_windows=1_011, hit_windows=41,
-            markov_clean=1.9321, markov_hit=1.1432,
-        ),  # fmt: skip
+            clean=estimate(1.8993),
+            hit=estimate(1.2127, 40_412),
+            clean_windows=1_011,
+            hit_windows=41,
+            markov_clean=1.9321,
+            markov_hit=1.1432,
+        ),
         calibration=[
-            CalibrationBin(tokens=round(90_000 * math.exp(-index)), mean_confidence=0.03 + 0.093 * index, accuracy=0.028 + 0.087 * index)
+            CalibrationBin(
+                tokens=round(90_000 * math.exp(-index)),
+                mean_confidence=0.03 + 0.093 * index,
+                accuracy=0.028 + 0.087 * index,
+            )
             for index in range(10)
         ],
         calibration_error=0.0123,
         routing=_routing(experts) if experts else None,
         loci=[_locus("chrIV", 812_431, 1), _locus("chrXVI", 3_000, 2), _locus("chrII <b>&", 55, 3)],
-        verdict="beats all Markov models of order 0 to 16, the best of them (order 16) by 37.4 millibits a base (the interval "
-        "excludes zero); beats the copy mixture, by 25.7 millibits a base (the interval excludes zero)",
-    )  # fmt: skip
+        verdict="beats all Markov models of order 0 to 16, the best of them (order 16) by 37.4 millibits a base (the "
+        "interval excludes zero); beats the copy mixture, by 25.7 millibits a base (the interval excludes zero)",
+    )
 
 
 def _rival(kind: str, name: str, bits: float, advantage: float, width: float, classes: dict | None = None) -> Rival:

@@ -43,12 +43,14 @@ def _scale(evaluation: Evaluation, shown: list[Predictor], width: float) -> Draw
         strong = "strong" if one.kind == "model" else ""
         zero, place = axis(GUESSING_BITS), axis.clipped(one.bits_per_base)
         drawing.rectangle(min(zero, place), y - 4, abs(place - zero), 8, f"bar {kind}")
-        drawing.circle(place, y, 6 if strong else 5, f"dot {kind}")
+        if one.bits_per_base > axis.low:  # off the scale
+            drawing.text(place - 4, y + 4, "\N{BLACK LEFT-POINTING SMALL TRIANGLE}", f"label {kind}", "middle")
+        else:
+            drawing.circle(place, y, 6 if strong else 5, f"dot {kind}")
         if one.kind == "model":
             low, high = axis.clipped(evaluation.forward.low), axis.clipped(evaluation.forward.high)
             drawing.line(low, y, high, y, "whisker")
-        off = " (off the scale)" if one.bits_per_base > axis.low else ""
-        drawing.text(0 if narrow else left - 12, y - 13 if narrow else y + 4, one.name + off * narrow, strong,
+        drawing.text(0 if narrow else left - 12, y - 13 if narrow else y + 4, one.name, strong,
                      "start" if narrow else "end")  # fmt: skip
         drawing.text(width, y - 13 if narrow else y + 4, figures.bits(one.bits_per_base), f"figure {strong}", "end")
     drawing.line(axis(GUESSING_BITS), top, axis(GUESSING_BITS), height - 4, "axis")
@@ -72,20 +74,22 @@ def learning_curve(course: Course, evaluation: Evaluation | None) -> Markup:
 
 
 def smoothed(points: Sequence[Point]) -> list[Point]:
-    """Means of neighbouring lines, at most MOST_POINTS of them."""
-    together = max(1, -(-len(points) // (MOST_POINTS // 2)), len(points) // 40)
+    """Running means over about a twelfth of the lines, at about MOST_POINTS places."""
+    reach = len(points) // 25
     stride = max(1, len(points) // MOST_POINTS)
     means = []
-    for last in [*range(0, len(points) - 1, stride), len(points) - 1]:
-        near = points[max(0, last + 1 - together) : last + 1]
+    for place in [*range(0, len(points) - 1, stride), len(points) - 1]:
+        # The same number on both sides, so that a falling curve is not moved to the right.
+        around = min(reach, place, max(len(points) - 1 - place, reach // 2))
+        near = points[place - around : place + around + 1]
         mean = sum(point.bits_per_base for point in near) / len(near)
-        means.append(Point(points[last].step, points[last].bases, points[last].seconds, mean))
+        means.append(Point(points[place].step, points[place].bases, points[place].seconds, mean))
     return means
 
 
 def _curve(course: Course, levels: list[Predictor], width: float) -> Drawing:
     narrow = width == NARROW
-    height, left, right, top = (300, 40, width - 92, 26) if narrow else (360, 46, width - 158, 28)
+    height, left, right, top = (300, 40, width - 88, 26) if narrow else (360, 46, width - 172, 28)
     bottom = height - 38
     drawing = Drawing(width, height)
     curve = smoothed(course.training)
@@ -127,7 +131,7 @@ def _labels_at_the_right(
     places = spread(ends, 15 if not narrow else 14, within[0] + 4, within[1])
     for (kind, name, value), end, place in zip(labels, ends, places, strict=True):
         drawing.polyline([(right, end), (right + 8, place)], f"leader k-{kind}")
-        drawing.text(right + 11, place + 4, name, f"label k-{kind}")
+        drawing.text(right + 11, place + 4, name.replace(", order", "") if narrow else name, f"label k-{kind}")
         if not narrow:
             drawing.text(drawing.width, place + 4, figures.bits(value), "figure", "end")
 
@@ -143,7 +147,9 @@ def _bases_and_time(
     drawing.text((across.start + across.end) / 2, bottom + 34, "bases read in training", "tick", "middle")
     seconds = training[-1].seconds
     unit, name = next(
-        pair for pair in ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s")) if seconds >= 2 * pair[0] or pair[0] == 1
+        pair
+        for pair in ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s"))
+        if seconds >= 2 * pair[0] or pair[0] == 1
     )
     for tick in Axis(0, seconds / unit, 0, 1).ticks(max(2, wanted - 1)):
         x = across(_bases_at_time(training, tick * unit))
@@ -204,13 +210,13 @@ def calibration(bins: list[CalibrationBin], error: float) -> Markup:
         f"Given {figures.percent(one.mean_confidence)}, right {figures.percent(one.accuracy)}." for one in bins
     )
     title = "Calibration: how often the likeliest token is right, by how sure the model was"
-    return both_sizes("calibration", title, said, lambda width: _calibration(bins, width))
+    return both_sizes("calibration", title, said, lambda width: _calibration(bins, width), "square")
 
 
 def _calibration(bins: list[CalibrationBin], width: float) -> Drawing:
     height, left, top = 320, 46, 12
     plot = min(width - left - 16, height - top - 40)
-    drawing = Drawing(width if width == NARROW else left + plot + 24, height)
+    drawing = Drawing(left + plot + 24, height)
     right, bottom = left + plot, top + plot
     reached = max([0.1, *(max(one.mean_confidence, one.accuracy) for one in bins)])
     limit = next(limit for limit in (0.1, 0.2, 0.5, 1.0) if reached <= limit or limit == 1.0)
@@ -235,7 +241,8 @@ def leakage_histogram(leakage: Leakage) -> Markup:
     """Windows by the share of their k-mers that stands in the training part."""
     counts = leakage.kmer_share_histogram
     said = " ".join(
-        f"{10 * index} to {10 * index + 10} %: {figures.plural(number, 'window')}." for index, number in enumerate(counts)
+        f"{10 * index} to {10 * index + 10} %: {figures.plural(number, 'window')}."
+        for index, number in enumerate(counts)
     )
     title = "Held-out windows by the share of their k-mers that stands in the training part"
     return both_sizes("leakage", title, said, lambda width: _histogram(counts, width))

@@ -166,7 +166,7 @@ def expert_load(layers: list[LayerRouting]) -> Markup:
 def _heat_map(layers: list[LayerRouting], experts: int, width: float) -> Drawing:
     left, right, top = 34, width - 2, 4
     slot = min((right - left) / experts, 40)
-    row = min(max(slot, 9), 26)
+    row = 18 if len(layers) <= 16 else min(max(slot, 9), 26)
     bottom = top + row * len(layers)
     gap = 1 if slot > 5 else 0.3
     drawing = Drawing(width, bottom + 64)

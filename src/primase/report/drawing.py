@@ -6,6 +6,7 @@ Colours are CSS classes of the page, so that one drawing serves light, dark and 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -46,9 +47,7 @@ class Drawing:
             self._add('<path class="{}" d="{}"/>', css, path)
 
     def text(self, x: float, y: float, text: str, css: str = "", anchor: str = "start") -> None:
-        self._add(
-            '<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>', css, _n(x), _n(y), anchor, text
-        )
+        self._add('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>', css, _n(x), _n(y), anchor, text)
 
     def _add(self, form: str, *values: str) -> None:
         self._parts.append(Markup(form).format(*values))
@@ -70,10 +69,11 @@ class Drawing:
         )
 
 
-def both_sizes(key: str, title: str, description: str, draw: Callable[[float], Drawing]) -> Markup:
+def both_sizes(key: str, title: str, description: str, draw: Callable[[float], Drawing], css: str = "") -> Markup:
     """A chart drawn for a page and for a telephone; the style sheet shows one of them."""
-    return draw(WIDE).svg(f"{key}-w", "chart wide", title, description) + draw(NARROW).svg(
-        f"{key}-n", "chart narrow", title, description
+    sizes = (("wide", draw(WIDE)), ("narrow", draw(NARROW)))
+    return Markup("").join(
+        drawing.svg(f"{key}-{name}", f"chart {name} {css}".strip(), title, description) for name, drawing in sizes
     )
 
 
@@ -97,7 +97,7 @@ class Axis:
         return self.start + (value - self.low) / ((self.high - self.low) or 1) * (self.end - self.start)
 
     def clipped(self, value: float) -> float:
-        return self(min(max(value, self.low), self.high))
+        return self(min(max(value, min(self.low, self.high)), max(self.low, self.high)))
 
     def ticks(self, wanted: int) -> list[float]:
         """About so many round values (1, 2 or 5 times a power of ten apart) within the scale."""
@@ -116,7 +116,7 @@ def _round_step(rough: float) -> float:
 
 def decimals_of(ticks: Sequence[float]) -> int:
     """Decimals that tell neighbouring ticks apart."""
-    step = min((b - a for a, b in zip(ticks, ticks[1:], strict=False)), default=1.0)
+    step = min((b - a for a, b in pairwise(ticks)), default=1.0)
     return max(0, -math.floor(math.log10(step) + 1e-9))
 
 

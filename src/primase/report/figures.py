@@ -2,7 +2,9 @@
 
 import math
 
-MINUS, THIN = "−", " "  # noqa: RUF001  a real minus sign is as wide as a plus
+MINUS = "\N{MINUS SIGN}"
+"""As wide as a plus."""
+THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def bits(value: float) -> str:
@@ -60,11 +62,11 @@ def size(number: float) -> str:
 
 
 def power(value: float) -> str:
-    """Any positive figure in a few signs: 0.012, 7.0·10⁻¹⁰."""
+    """Any positive figure in a few signs: 0.0120, 7.0·10⁻¹⁰."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     if 1e-3 <= abs(value) < 1e5:
-        return f"{value:.3g}"
+        return f"{value:#.3g}".removesuffix(".")
     mantissa, exponent = f"{value:.1e}".split("e")
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{mantissa}·10{raised}"

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from primase.errors import PrimaseError
+from primase.errors import MissingFileError, PrimaseError
 from primase.recipe import Recipe
 from primase.results import Checks, Evaluation, Leakage, Result
 from primase.run_folder import CORPUS_REFERENCE, RunFolder
+
+NO_SOURCE = {"name": "a file without a name", "bytes": None, "sha256": "not noted"}
 
 Measured = TypeVar("Measured", bound=Result)
 
@@ -89,7 +91,7 @@ class Findings:
     def sources(self) -> list[dict[str, Any]]:
         """Name, size in bytes and sha256 of each file that was trained on."""
         sources = (self.corpus or {}).get("sources") or self.environment.get("sources") or []
-        return [source for source in sources if isinstance(source, dict)]
+        return [NO_SOURCE | source for source in sources if isinstance(source, dict)]
 
 
 def gather(run_folder: str | Path) -> Findings:
@@ -152,8 +154,13 @@ def _corpus(run: RunFolder, gaps: dict[str, Gap]) -> tuple[dict[str, Any] | None
         corpus = run.corpus()
         return corpus.description, corpus.folder
     except (PrimaseError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split()) if isinstance(error, PrimaseError) else "its description is unreadable"
-        gaps["corpus"] = Gap(f"The prepared corpus cannot be read: {reason}", "")
+        if isinstance(error, MissingFileError):
+            reason = "The prepared corpus is not there any more, so its counts cannot be shown"
+        elif isinstance(error, PrimaseError):
+            reason = f"The prepared corpus cannot be read: {' '.join(str(error).split('; ')[0].split())}"
+        else:
+            reason = "The description of the prepared corpus cannot be read"
+        gaps["corpus"] = Gap(reason, "")
         reference = _json(run.folder / CORPUS_REFERENCE).get("folder")
         return None, run.folder / (reference if isinstance(reference, str) else "corpus")
 

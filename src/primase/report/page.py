@@ -15,6 +15,9 @@ from primase.version import __version__
 MOST_LOCI = 4
 MOST_ENRICHMENTS = 12
 
+NOT_NOTED = dict.fromkeys(("started", "primase", "python", "libraries", "hardware", "precision", "corpus_digest"))
+"""What environment.json holds, where it holds nothing."""
+
 
 def write_report(run_folder: str | Path) -> Path:
     """Write report.html into a run, from whatever files the run has so far, and return its path.
@@ -61,8 +64,9 @@ def _context(findings: Findings) -> dict[str, Any]:
         "version": __version__,
         "headline": sentences.headline(findings),
         "cautions": sentences.cautions(findings),
-        "facts": _facts(findings),
+        "facts": facts_of(findings),
         "split": sentences.split_in_words(findings),
+        "env": NOT_NOTED | findings.environment,
         "command": command_line(findings.environment.get("command")),
         "curve": charts.learning_curve(findings.course, evaluation) if findings.course.training else None,
         "recipe_text": findings.recipe.to_toml(),
@@ -86,7 +90,7 @@ def command_line(command: Any) -> str | None:
     return shlex.join(["primase" if is_ours else program.name, *command[1:]])
 
 
-def _facts(findings: Findings) -> list[tuple[str, str]]:
+def facts_of(findings: Findings) -> list[tuple[str, str]]:
     """The rows of the table of what was trained on what."""
     corpus, weights, last = findings.corpus, findings.weights, findings.course.last_line
     rows: list[tuple[str, str]] = []
@@ -98,7 +102,10 @@ def _facts(findings: Findings) -> list[tuple[str, str]]:
     if weights:
         active = f", of which {figures.count(weights.active_parameters)} work on a token"
         rows.append(
-            ("Parameters", figures.count(weights.parameters) + active * (weights.active_parameters < weights.parameters))
+            (
+                "Parameters",
+                figures.count(weights.parameters) + active * (weights.active_parameters < weights.parameters),
+            )
         )
     if last:
         planned = findings.recipe.training.steps
@@ -157,7 +164,7 @@ def _measured(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "scale": charts.scale(evaluation),
         "way": sentences.way_to_the_best(evaluation),
-        "part": {"heldout": "held-out", "validation": "validation"}.get(evaluation.part, evaluation.part),
+        "part": predictors.part_in_words(evaluation),
         "rivals": [(rival, sentences.certainty(evaluation, rival)) for rival in rivals],
         "meanings": [
             (predictors.short_name(evaluation, rival.kind), predictors.MEANINGS[rival.kind]) for rival in rivals
@@ -199,9 +206,7 @@ def _locus(locus: Locus, number: int) -> dict[str, Any]:
         "record": locus.record,
         "start": locus.start,
         "end": locus.start + len(locus.sequence),
-        "means": [
-            (kind, predictors.SHORT_NAMES[kind], detail_charts.mean(values)) for kind, values in reversed(lines)
-        ],
+        "means": [(kind, predictors.SHORT_NAMES[kind], detail_charts.mean(values)) for kind, values in reversed(lines)],
         "span": detail_charts.span_of(locus),
         "masked": any(letter.islower() for letter in locus.sequence),
         "lines": detail_charts.locus_lines(locus, f"locus{number}"),

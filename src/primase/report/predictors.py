@@ -36,8 +36,8 @@ SHORT_NAMES = {
 MEANINGS = {
     "uniform": "A, C, G and T are equally likely, whatever came before: 2 bits a base.",
     "markov": (
-        "counts which base follows each short word in the training part, on both strands. Order 12 looks back 12 bases. "
-        "Of all orders, the one that does best on the held-out bases themselves is the rival, so it has every advantage."
+        "counts which base follows each short word in the training part, on both strands. Order 12 looks back 12 "
+        "bases. Of all orders, the one that does best on the held-out bases themselves is the rival."
     ),
     "copy-mixture": (
         "looks for an earlier place where the last bases stood already, on either strand, and predicts what followed "
@@ -53,6 +53,11 @@ def short_name(evaluation: Evaluation, kind: str) -> str:
     if kind == "markov" and evaluation.best_markov_order is not None:
         return f"Markov, order {evaluation.best_markov_order}"
     return SHORT_NAMES[kind]
+
+
+def part_in_words(evaluation: Evaluation) -> str:
+    """heldout becomes held-out; a name of the user's stays."""
+    return "held-out" if evaluation.part == "heldout" else evaluation.part
 
 
 def predictors(evaluation: Evaluation) -> list[Predictor]:

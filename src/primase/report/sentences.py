@@ -21,8 +21,8 @@ def headline(findings: Findings) -> str:
     if best is None:
         return "This model was trained and has not been measured: what it is worth is not known yet."
     return (
-        f"This model was trained and has not been measured on held-out DNA yet; on the validation part, which the training "
-        f"itself looks at, it reached {bits(best.bits_per_base)} bits per base."
+        f"This model was trained and has not been measured on held-out DNA yet; on the validation part, which the "
+        f"training itself looks at, it reached {bits(best.bits_per_base)} bits per base."
     )
 
 
@@ -87,7 +87,9 @@ def cautions(findings: Findings) -> list[str]:
     evaluation, leakage, checks = findings.evaluation, findings.leakage, findings.checks
     if checks is not None and not checks.passed:
         failed = figures.listed([check.name for check in checks.checks if not check.passed])
-        said.append(f"A self-test failed ({failed}). Until the reason is known, the figures on this page prove nothing.")
+        said.append(
+            f"A self-test failed ({failed}). Until the reason is known, the figures on this page prove nothing."
+        )
     if evaluation is not None:
         said += _cautions_of_the_measurement(evaluation)
         if evaluation.routing is not None and not evaluation.routing.learns:
@@ -107,8 +109,8 @@ def _cautions_of_the_measurement(evaluation: Evaluation) -> list[str]:
     said: list[str] = []
     if evaluation.split_strategy == "random":
         said.append(
-            "The windows were split at random, so the neighbours of a held-out window were trained on. The figures of all "
-            "predictors are too good."
+            "The windows were split at random, so the neighbours of a held-out window were trained on. The figures of "
+            "all predictors are too good."
         )
     if evaluation.part == "validation":
         said.append(
@@ -117,8 +119,8 @@ def _cautions_of_the_measurement(evaluation: Evaluation) -> list[str]:
         )
     if evaluation.bootstrap_blocks < FEWEST_BLOCKS:
         said.append(
-            f"The intervals come from {plural(evaluation.bootstrap_blocks, 'stretch', 'stretches')} of the genome; with "
-            f"fewer than {FEWEST_BLOCKS} they say little."
+            f"The intervals come from {plural(evaluation.bootstrap_blocks, 'stretch', 'stretches')} of the genome; "
+            f"with fewer than {FEWEST_BLOCKS} they say little."
         )
     if evaluation.unknown_tokens:
         said.append(
@@ -143,7 +145,9 @@ def split_in_words(findings: Findings) -> str:
             f"{count(split.get('gap_bases', 0))} unused bases between them and what was trained on."
         )
     if strategy == "regions":
-        return f"Regions that were named were held out, with {count(split.get('gap_bases', 0))} unused bases around them."
+        return (
+            f"Regions that were named were held out, with {count(split.get('gap_bases', 0))} unused bases around them."
+        )
     if strategy == "random":
         return "Single windows were held out at random; their neighbours were trained on, so the figures are too good."
     return "The split was left to the program (auto)."
@@ -156,7 +160,7 @@ def tokenizer_in_words(findings: Findings) -> str:
     return {
         "base": f"Each base is a token{size}.",
         "kmer": f"Each {settings.k} neighbouring bases are a token{size}; they do not overlap.",
-        "byte-pair": f"Byte pairs{size}: frequent stretches of DNA, up to {settings.max_token_bases} bases, became a token.",
+        "byte-pair": f"Byte pairs{size}: frequent stretches of DNA, up to {settings.max_token_bases} bases.",
         "pretrained": f"The tokenizer {settings.name}{size}, which was made elsewhere.",
     }[settings.kind]
 
@@ -176,7 +180,7 @@ def architecture_in_words(findings: Findings) -> str:
 
 def leakage_in_words(leakage: Leakage) -> str:
     if leakage.half_kmers_share == 0 and leakage.exact_copy_share == 0:
-        return "None of the windows that were looked at stands in the training part, and none shares half of its words with it."
+        return "No window that was looked at stands in the training part, and none shares half of its words with it."
     return (
         f"{percent(leakage.exact_copy_share)} of the windows stand letter for letter in the training part, and "
         f"{percent(leakage.half_kmers_share)} share at least half of their words with it."
@@ -206,7 +210,7 @@ def in_millibits(rival: Rival) -> str:
 def certainty(evaluation: Evaluation, rival: Rival) -> str:
     """Whether the interval of an advantage excludes zero, for a cell of a table."""
     if evaluation.bootstrap_blocks < FEWEST_BLOCKS:
-        return "too few stretches to say"
+        return "too few stretches"
     if not excludes_zero(rival):
-        return "may be chance"
-    return "the model is better" if rival.model_advantage_millibits > 0 else "the rival is better"
+        return "no: may be chance"
+    return "yes: model better" if rival.model_advantage_millibits > 0 else "yes: rival better"
