@@ -36,15 +36,13 @@ SVG = {"svg": "http://www.w3.org/2000/svg"}
 class Reader(HTMLParser):
     """The text that a reader sees, the addresses that a browser would fetch, and whether the tags are balanced."""
 
-    VOID = {"meta", "link", "br", "img", "hr", "input"}
-
     def __init__(self, page: str) -> None:
         super().__init__()
         self.text, self.fetched, self.open, self.ids = "", [], [], []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        if tag not in self.VOID:
+        if tag not in ("meta", "link", "br", "img", "hr", "input"):
             self.open.append(tag)
         for name, value in attributes:
             if name == "id":
@@ -219,8 +217,7 @@ def test_a_run_that_has_only_begun(tmp_path):
 
 
 def test_text_of_the_user_is_text(tmp_path):
-    name = "<script>alert(1)</script>&"[: -len("</script>&")] + "&'\""
-    run = reported_runs.measured_run(tmp_path, name.replace("/", ""))
+    run = reported_runs.measured_run(tmp_path, "<script>alert(1)&'\"")
     environment = json.loads((run / "environment.json").read_text())
     environment["command"] = ["primase", "pretrain", "<img src=x onerror=alert(2)>.fa"]
     environment["sources"] = [{"name": "</title><b>", "bytes": "many", "sha256": None}]
@@ -378,7 +375,7 @@ def test_command_lines():
     ],
 )
 def test_figures(written, expected):
-    assert written.replace(figures.THIN, " ") == expected.replace("4.9 M", "4.9 M")
+    assert written.replace(figures.THIN, " ") == expected
 
 
 def test_axes_have_round_numbers():

@@ -222,6 +222,8 @@ def _weights(final: Path, config: dict[str, Any]) -> Weights | None:
             size += file.stat().st_size
             with open(file, "rb") as stream:
                 (length,) = struct.unpack("<Q", stream.read(8))
+                if length > file.stat().st_size:
+                    return None
                 head = json.loads(stream.read(length))
             for name, tensor in head.items():
                 if name != "__metadata__":
