@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from primase.errors import PrimaseError
     from primase.evaluation.evaluate import evaluate
     from primase.recipe import Recipe
+    from primase.report.card import write_card
+    from primase.report.page import write_report
     from primase.run_folder import RunFolder
     from primase.scoring import load_model, score_windows
     from primase.simulate import simulate_to_file
@@ -42,6 +44,8 @@ _HOME = {
     "resume": "primase.training.run",
     "score_windows": "primase.scoring",
     "simulate_to_file": "primase.simulate",
+    "write_card": "primase.report.card",
+    "write_report": "primase.report.page",
 }
 
 __all__ = [
@@ -60,6 +64,8 @@ __all__ = [
     "resume",
     "score_windows",
     "simulate_to_file",
+    "write_card",
+    "write_report",
 ]
 
 
