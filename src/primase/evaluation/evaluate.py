@@ -1,6 +1,6 @@
 """`primase evaluate`: bases through the model and through its rivals, and the verdict."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from primase.evaluation.loci import choose_loci
 from primase.evaluation.model_bits import ModelBits, model_bits
 from primase.evaluation.rivals import (
     Counted,
+    TrainingBases,
     as_rival,
     copy_rival,
     markov_rivals,
@@ -25,7 +26,8 @@ from primase.evaluation.sample import Sample, Tally
 from primase.evaluation.verdict import verdict
 from primase.formats.annotations import Annotations, read_annotations
 from primase.recipe import EvaluationSettings, ModelSettings
-from primase.report.write import write_reports
+from primase.report.card import write_card
+from primase.report.page import write_report
 from primase.results import Evaluation, Locus
 from primase.run_folder import RunFolder
 from primase.scoring import LoadedModel, load_model
@@ -87,7 +89,8 @@ def evaluate(
     result = measure(loaded, method, subject, training, name=Path(model).name, source=source, progress=progress)
     if is_run and not sequences:
         result.write(run.evaluation_file)
-        write_reports(run.folder)
+        write_report(run.folder)
+        write_card(run.folder)
     return result
 
 
@@ -145,23 +148,21 @@ class Subject:
         return cls(Sample.of_files(files, column, marks), ", ".join(Path(file).name for file in files), "given", None)
 
 
-def _training(
-    corpus: Corpus | None, count_on: Sequence[str | Path], column: str | None
-) -> Callable[[], Iterable[np.ndarray]] | None:
-    """The stretches that counting rivals learn from, read anew at each call; None where there are none."""
+def _training(corpus: Corpus | None, count_on: Sequence[str | Path], column: str | None) -> TrainingBases | None:
+    """What counting rivals learn from: the files named for it, else the run's training part, if there is a run."""
     if count_on:
         stretches = Sample.of_files(count_on, column, None).stretches
-        return lambda: stretches
+        return TrainingBases(lambda: stretches, sum(map(len, stretches)))
     if corpus is None:
         return None
-    return lambda: corpus.iterate_stretches(corpus.part("train"))
+    return TrainingBases(lambda: corpus.iterate_stretches(corpus.part("train")), corpus.part_bases("train"))
 
 
 def measure(
     loaded: LoadedModel,
     method: Method,
     subject: Subject,
-    training: Callable[[], Iterable[np.ndarray]] | None,
+    training: TrainingBases | None,
     *,
     name: str,
     source: Source | None,
@@ -175,10 +176,8 @@ def measure(
     markov = None
     if training is not None:
         progress("counting for the Markov models", 0.0)
-        markov = markov_rivals(sample, training(), settings.markov_max_order)
-    counted = copy_rival(
-        sample, training() if training else (), lambda share: progress("reading for the copy mixture", share)
-    )
+        markov = markov_rivals(sample, training, settings.markov_max_order)
+    counted = copy_rival(sample, training, lambda share: progress("reading for the copy mixture", share))
     rivals = [markov.best] if markov else []
     rivals += [counted, *([source_rival(sample, source)] if source else [])]
     progress("scoring the untrained twin", 0.0)
@@ -220,7 +219,7 @@ def measure(
         leaked=leaked_loss(subject.corpus, sample, forward, bases, reference.tally if markov else None, estimate),
         calibration=scored.calibration.bins(),
         calibration_error=scored.calibration.error(),
-        routing=measure_routing(loaded, sample.stretches, sample.labels, sample.class_names),
+        routing=measure_routing(loaded, sample.stretches, sample.finest_labels(), sample.class_names),
         loci=_loci(sample, scored, markov.best if markov else None, counted, bases),
         verdict=verdict(headline, results, by_order, bootstrap.blocks),
     )

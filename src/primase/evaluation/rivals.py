@@ -18,6 +18,15 @@ from primase.scoring import LoadedModel, score_windows
 
 
 @dataclass(frozen=True)
+class TrainingBases:
+    """What the counting rivals learn from."""
+
+    read: Callable[[], Iterable[np.ndarray]]
+    """Gives the stretches, uint8 ASCII [bases] each, anew at each call."""
+    bases: int
+
+
+@dataclass(frozen=True)
 class Counted:
     """A rival that prices base by base."""
 
@@ -52,18 +61,23 @@ class MarkovRivals:
         return int(np.argmin(self.by_order))
 
 
-def markov_rivals(sample: Sample, training: Iterable[np.ndarray], max_order: int) -> MarkovRivals:
-    """Counted on `training` (stretches of bases), both strands; the order that does best on the sample is the rival."""
-    models = MarkovModels.fit(training, max_order=max_order, both_strands=True)
+def markov_rivals(sample: Sample, training: TrainingBases, max_order: int) -> MarkovRivals:
+    """Counted on both strands of `training`; the order that does best on the sample is the rival."""
+    models = MarkovModels.fit(training.read(), max_order=max_order, both_strands=True)
     score = models.score(sample.stretches, sample.cell_bases)
     best = score.best_order
     bits = (models.surprisal(stretch, best) for stretch in sample.stretches)
     return MarkovRivals(score.bits_per_base, Counted.of("markov", f"Markov, order {best}, both strands", sample, bits))
 
 
-def copy_rival(sample: Sample, training: Iterable[np.ndarray], progress: Callable[[float], None]) -> Counted:
+def copy_rival(sample: Sample, training: TrainingBases | None, progress: Callable[[float], None]) -> Counted:
     """The copy mixture, which has read `training` and goes on learning from the sample's own past."""
-    mixture = CopyMixture.fit(training, progress=progress)
+    bases = training.bases if training else 0
+    mixture = CopyMixture.fit(
+        training.read() if training else (),
+        expected_bases=bases + int(sample.lengths.sum()),
+        progress=lambda read: progress(read / max(bases, 1)),
+    )
     return Counted.of("copy-mixture", "copy mixture, both strands", sample, mixture.surprisal(sample.stretches))
 
 

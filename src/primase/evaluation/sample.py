@@ -117,6 +117,10 @@ class Sample:
     def reverse_complements(self) -> Iterator[np.ndarray]:
         return (dna.reverse_complement(stretch) for stretch in self.stretches)
 
+    def finest_labels(self) -> list[np.ndarray] | None:
+        """One array a stretch: the annotated classes where there are any, else repeats; None without classes."""
+        return [schemes[-1] for schemes in self.labels] if self.class_names else None
+
     def tally(self, priced: Iterable[np.ndarray | tuple[np.ndarray, np.ndarray]]) -> "Tally":
         """Sum the bits of each base (float [bases] a stretch; NaN counts as 0) to cells and classes.
 

@@ -21,6 +21,8 @@ from primase.corpus.store import Corpus
 from primase.errors import CheckpointError, InputError, MissingExtraError, PrimaseError
 from primase.models.build import build_model, silence_transformers
 from primase.recipe import Recipe
+from primase.report.card import write_card
+from primase.report.page import write_report
 from primase.run_folder import RunFolder, is_corpus
 from primase.training import checkpoints
 from primase.training.arguments import training_arguments
@@ -212,6 +214,8 @@ def _checked(result: PretrainingResult) -> PretrainingResult:
     if result.interrupted:
         return result
     checks = check(result.run).checks
+    write_report(result.run)
+    write_card(result.run)
     return replace(
         result,
         passed_checks=tuple(check.name for check in checks if check.passed),
