@@ -34,7 +34,7 @@ def linked_groups(read_bases: ReadBases, starts: np.ndarray, ends: np.ndarray, s
     they have in common at least `share` of the distinct minimizers of the one that has fewer, and LEAST_SHARED of them
     (or all, where it has fewer).
     """
-    unit_bits = max(1, int(len(starts)).bit_length())
+    unit_bits = max(1, len(starts).bit_length())
     packed = _packed_minimizers(read_bases, starts, ends, unit_bits)
     minimizers_of_unit = np.zeros(len(starts), np.int32)
     units, list_ends = np.empty(len(packed), np.int32), np.empty(len(packed), np.int32)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from primase import dna
 from primase.corpus.ingest import Progress
 from primase.corpus.kmers import (
     LARGEST_K,

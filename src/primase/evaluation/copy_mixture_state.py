@@ -83,7 +83,9 @@ class State(NamedTuple):
         return sum(part.nbytes if isinstance(part, np.ndarray) else sum(a.nbytes for a in part) for part in self)
 
     def copy(self) -> "State":
-        parts = (part.copy() if isinstance(part, np.ndarray) else type(part)(*(a.copy() for a in part)) for part in self)
+        parts = (
+            part.copy() if isinstance(part, np.ndarray) else type(part)(*(a.copy() for a in part)) for part in self
+        )
         return State(*parts)
 
 
