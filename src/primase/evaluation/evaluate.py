@@ -67,20 +67,11 @@ def evaluate(
             f"{model}: is no run of Primase, so it has no held-out part; say what to measure with --sequences"
         )
     corpus = run.corpus() if is_run else None
-    if (
-        not sequences
-        and not corpus.description["windows"]["heldout"]
-        and not corpus.description["windows"]["validation"]
-    ):
-        raise InputError(
-            f"{run.folder}: trained on the whole genome, so no base is left to measure on; pretrain with "
-            "split.heldout_fraction above 0, or give other sequences with --sequences"
-        )
+    if not sequences:
+        _refuse_without_heldout_part(run, corpus)
     marks = read_annotations(annotations) if annotations else None
+    method = Method.of_run(run, stride_fraction) if is_run else Method.of_model(stride_fraction)
     loaded = load_model(model)
-    method = Method.of_run(run) if is_run else Method.of_model(loaded)
-    if stride_fraction is not None:
-        method.settings = method.settings.model_copy(update={"stride_fraction": stride_fraction})
     if sequences:
         subject = Subject.of_files(sequences, column, marks)
     else:
