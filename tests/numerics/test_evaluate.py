@@ -167,7 +167,8 @@ def test_any_model_is_measured_on_any_sequences(tmp_path):
         "non-repeat",
     }
     counted = evaluate(model, sequences=[tmp_path / "mine.fa"], count_on=[tmp_path / "other.csv"], stride_fraction=0.25)
-    assert counted.rival("markov").bits_per_base < 1.0, "it has seen most of it"
+    assert counted.rival("markov").bits_per_base < 1.5, "it has seen most of it"
+    assert counted.rival("copy-mixture").bits_per_base < alone.rival("copy-mixture").bits_per_base - 1
     assert counted.stride_fraction == 0.25
     assert {entry.name for entry in tmp_path.iterdir()} == {"mine.fa", "other.csv", "genes.bed", "model"}
 
