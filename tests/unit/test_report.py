@@ -157,6 +157,7 @@ def test_what_was_trained_on_what(text):
     for fact in (
         "12,157,105 bases in 17 records", "9,870,000 bases to train on", "chrIV and chrXVI", "sacCer3.fa.gz", "ab" * 32,
         "600, 2.00 epochs", "4,896,000 bases", "AMD EPYC 9654", "torch 2.13.0", "5c714df465893860",
+        "primase pretrain sacCer3.fa.gz --recipe yeast-small/recipe.toml -o again",
         "primase pretrain sacCer3.fa.gz -o runs/yeast-small --minutes 10", 'preset = "qwen3-small"',
     ):  # fmt: skip
         assert fact in text, fact
