@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from primase.report import figures
 from primase.report.drawing import Axis, spread
 from primase.report.gather import gather
 from primase.report.page import command_line, write_report
+from primase.report.sentences import split_in_words
 from primase.results import LeakedLoss
 from tests import reported_runs
 
@@ -157,11 +159,30 @@ def test_what_was_trained_on_what(text):
     for fact in (
         "12,157,105 bases in 17 records", "9,870,000 bases to train on", "chrIV and chrXVI", "sacCer3.fa.gz", "ab" * 32,
         "600, 2.00 epochs", "4,896,000 bases", "AMD EPYC 9654", "torch 2.13.0", "5c714df465893860",
+        "primase pretrain sacCer3.fa.gz --recipe yeast-small/recipe.toml -o again",
         "primase pretrain sacCer3.fa.gz -o runs/yeast-small --minutes 10", 'preset = "qwen3-small"',
     ):  # fmt: skip
         assert fact in text, fact
     # 2 x 73 x 192 weights and 16 experts of 256 x 256, two of which work on a token.
     assert "1,076,608, of which 159,104 work on a token" in text
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        (
+            {"strategy": "records", "heldout_records": list("abcdefghijklmn")},
+            "out: a, b, c, d, e, f, g, h, i, j, k, l and 2",
+        ),
+        ({"strategy": "records"}, "Whole records (chromosomes or contigs) were held out."),
+        ({"strategy": "regions", "heldout_regions": ["chr2:1-500"], "gap_bases": 7}, "out: chr2:1-500, with 7 unused"),
+        ({"strategy": "blocks", "block_bases": 90_000}, "Contiguous stretches of 90,000 bases"),
+        ({"strategy": "homology"}, "no near copy of a held-out stretch"),
+        ({"strategy": "random"}, "their neighbours were trained on"),
+    ],
+)
+def test_the_split_in_words(run, split, said):
+    assert said in split_in_words(replace(gather(run), corpus={"split": split}))
 
 
 def test_charts_are_valid_and_speak(page):

@@ -37,6 +37,7 @@ def _scale(evaluation: Evaluation, shown: list[Predictor], width: float) -> Draw
         drawing.line(axis(tick), top, axis(tick), height - 4, "grid")
         anchor = "start" if axis(tick) < 16 else "end" if axis(tick) > width - 16 else "middle"
         drawing.text(axis(tick), 13, f"{tick:.{decimals_of(ticks)}f}", "tick", anchor)
+    drawing.line(axis(GUESSING_BITS), top, axis(GUESSING_BITS), height - 4, "axis")
     for index, one in enumerate(shown):
         y = top + index * row + (30 if narrow else row / 2)
         kind = f"k-{one.kind}"
@@ -50,10 +51,9 @@ def _scale(evaluation: Evaluation, shown: list[Predictor], width: float) -> Draw
         if one.kind == "model":
             low, high = axis.clipped(evaluation.forward.low), axis.clipped(evaluation.forward.high)
             drawing.line(low, y, high, y, "whisker")
-        drawing.text(0 if narrow else left - 12, y - 13 if narrow else y + 4, one.name, strong,
-                     "start" if narrow else "end")  # fmt: skip
-        drawing.text(width, y - 13 if narrow else y + 4, figures.bits(one.bits_per_base), f"figure {strong}", "end")
-    drawing.line(axis(GUESSING_BITS), top, axis(GUESSING_BITS), height - 4, "axis")
+        x, text_y, anchor = (0, y - 13, "start") if narrow else (left - 12, y + 4, "end")
+        drawing.text(x, text_y, one.name, f"halo {strong}", anchor)
+        drawing.text(width, text_y, figures.bits(one.bits_per_base), f"figure halo {strong}", "end")
     return drawing
 
 
@@ -185,7 +185,7 @@ def _orders(orders: list[float], model: float, width: float) -> Drawing:
     bottom = height - 38
     drawing = Drawing(width, height)
     low, high = min(*orders, model), max(*orders, model)
-    pad = 0.12 * max(high - low, 0.01)
+    pad = 0.2 * max(high - low, 0.01)
     across = Axis(0, max(len(orders) - 1, 1), left + 12, right - 8)
     down = Axis(low - pad, high + pad, bottom, top)
     left_axis(drawing, down, left, right, 4)
@@ -198,8 +198,15 @@ def _orders(orders: list[float], model: float, width: float) -> Drawing:
         if not narrow or order % 2 == 0:
             drawing.text(across(order), bottom + 17, str(order), "tick", "middle")
     anchor = "end" if best > len(orders) / 2 else "start"
-    above = down(orders[best]) - 12 if orders[best] < model else down(orders[best]) - 14
-    drawing.text(across(best), above, f"best: {figures.bits(orders[best])}", "label k-markov halo", anchor)
+    place = down(orders[best])
+    is_free_below = not 0 <= down(model) - place < 34
+    drawing.text(
+        across(best),
+        place + (19 if is_free_below else -13),
+        f"best: {figures.bits(orders[best])}",
+        "label k-markov halo",
+        anchor,
+    )
     drawing.text((left + right) / 2, bottom + 34, "order: bases looked back", "tick", "middle")
     return drawing
 

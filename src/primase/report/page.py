@@ -68,6 +68,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "split": sentences.split_in_words(findings),
         "env": NOT_NOTED | findings.environment,
         "command": command_line(findings.environment.get("command")),
+        "repeat": repeat_command(findings),
         "curve": charts.learning_curve(findings.course, evaluation) if findings.course.training else None,
         "recipe_text": findings.recipe.to_toml(),
         "e": evaluation,
@@ -88,6 +89,12 @@ def command_line(command: Any) -> str | None:
     program = Path(command[0])
     is_ours = program.name == "__main__.py" or program.stem == "primase"
     return shlex.join(["primase" if is_ours else program.name, *command[1:]])
+
+
+def repeat_command(findings: Findings) -> str:
+    """What trains the same model again, from the folder that holds the run and the files."""
+    files = [str(source["name"]) for source in findings.sources] or ["GENOME"]
+    return f"primase pretrain {shlex.join(files)} --recipe {shlex.quote(findings.name)}/recipe.toml -o again"
 
 
 def facts_of(findings: Findings) -> list[tuple[str, str]]:

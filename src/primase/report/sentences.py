@@ -1,5 +1,7 @@
 """What the figures mean, in sentences for a biologist: the verdict, what to beware of, the split, the tokenizer."""
 
+from typing import Any
+
 from primase.report import figures
 from primase.report.figures import THIN, bits, count, percent, plural
 from primase.report.gather import Findings
@@ -135,10 +137,7 @@ def split_in_words(findings: Findings) -> str:
     split = (findings.corpus or {}).get("split") or findings.recipe.split.model_dump()
     strategy = split.get("strategy")
     if strategy == "records":
-        names = split.get("heldout_records") or []
-        which = f": {figures.listed([str(name) for name in names[:12]])}" if names else ""
-        more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-        return f"Whole records (chromosomes or contigs) were held out{which}{more}."
+        return f"Whole records (chromosomes or contigs) were held out{_some_of(split.get('heldout_records'))}."
     if strategy == "blocks":
         return (
             f"Contiguous stretches of {count(split.get('block_bases', 0))} bases were held out, with at least "
@@ -146,11 +145,25 @@ def split_in_words(findings: Findings) -> str:
         )
     if strategy == "regions":
         return (
-            f"Regions that were named were held out, with {count(split.get('gap_bases', 0))} unused bases around them."
+            f"Regions that were named were held out{_some_of(split.get('heldout_regions'))}, with "
+            f"{count(split.get('gap_bases', 0))} unused bases around them."
+        )
+    if strategy == "homology":
+        return (
+            "Stretches of the genome that resemble each other were kept together, and whole groups of them were held "
+            "out, so that no near copy of a held-out stretch was trained on."
         )
     if strategy == "random":
         return "Single windows were held out at random; their neighbours were trained on, so the figures are too good."
     return "The split was left to the program (auto)."
+
+
+def _some_of(names: Any) -> str:
+    """': chrIV and chrXVI', the first dozen of many; nothing where no name is known."""
+    if not isinstance(names, list | tuple) or not names:
+        return ""
+    more = [f"{len(names) - 12} more"] if len(names) > 12 else []
+    return f": {figures.listed([*map(str, names[:12]), *more])}"
 
 
 def tokenizer_in_words(findings: Findings) -> str:
