@@ -214,11 +214,16 @@ def test_nothing_is_left_behind():
 
 
 def test_the_table():
-    sequence = np.frombuffer(b"A" * 30 + b"G" * 90, np.uint8)
-    labels = np.r_[np.zeros(30, np.uint8), np.ones(90, np.uint8)]
+    sequence = np.frombuffer(b"A" * 300 + b"G" * 900 + b"N" * 9, np.uint8)
+    labels = np.r_[np.zeros(300, np.uint8), np.ones(900, np.uint8), np.full(9, NO_CLASS, np.uint8)]
     lines = routing_lines(measure_routing(forced(), [sequence], [labels], ["poly-A", "poly-G"]))
-    assert lines[0] == "experts: 1 of 4 a token, over 120 tokens"
-    assert lines[2].split()[:3] == ["0", "0.81", "2"]
-    assert "  poly-A: expert 0 of layer 0, 3.8 times" in lines
+    assert lines[0] == "experts: 1 of 4 a token, over 1,209 tokens"
+    assert lines[2].split()[:3] == ["0", "0.87", "1"]
+    # 0.87 bits: of 300, 900 and 9. The expert of N, with nine tokens, says nothing.
+    assert lines[3:6] == [
+        "strongest preferences (how much more often than by all tokens):",
+        "  poly-A: expert 0 of layer 0, 4.0 times",
+        "  poly-G: expert 1 of layer 0, 1.3 times",
+    ]
     assert lines[-1].startswith("WARNING: the router of layer 0 ")
     assert all(line.isascii() for line in lines)

@@ -4,6 +4,9 @@ import math
 
 STRONGEST = 5
 
+FEWEST_CHOICES = 100
+"""An expert that was chosen less often says more about luck than about its taste."""
+
 
 def routing_lines(routing) -> list[str]:
     """A `primase.results.Routing` as lines; none where it is None, for a dense model."""
@@ -13,12 +16,12 @@ def routing_lines(routing) -> list[str]:
 
     lines = [
         f"experts: {routing.experts_per_token} of {routing.experts} a token, over {routing.tokens:,} tokens",
-        f"{'layer':>5}   {'load entropy (at most ' + format(math.log2(routing.experts), '.2f') + ' bits)':<30}"
+        f"{'layer':>5}   {'load entropy (at most ' + format(math.log2(routing.experts), '.2f') + ' bits)':<33}"
         f"{'dead experts':>12}   router's gradient, beside its experts'",
     ]
     for layer in routing.layers:
         ratio = layer.router_gradient / layer.expert_gradient if layer.expert_gradient else 0.0
-        lines.append(f"{layer.layer:>5}   {layer.entropy_bits:<30.2f}{layer.dead_experts:>12}   {ratio:.1e}")
+        lines.append(f"{layer.layer:>5}   {layer.entropy_bits:<33.2f}{layer.dead_experts:>12}   {ratio:.1e}")
     lines += _strongest(routing)
     warning = dead_router_warning(routing)
     return [*lines, warning] if warning else lines
@@ -31,7 +34,7 @@ def _strongest(routing) -> list[str]:
         for layer in routing.layers
         for name, enrichment in layer.enrichment.items()
         for expert, bits in enumerate(enrichment)
-        if bits > 0
+        if bits > 0 and layer.load[expert] * routing.tokens * routing.experts_per_token >= FEWEST_CHOICES
     ]
     strongest = sorted(found, key=lambda entry: entry[:3], reverse=True)[:STRONGEST]
     return ["strongest preferences (how much more often than by all tokens):" for _ in strongest[:1]] + [
