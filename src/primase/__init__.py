@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from primase.version import __version__
 
 if TYPE_CHECKING:
+    from primase.codec.compress import compress, decompress
     from primase.corpus.prepare import prepare
     from primase.corpus.store import Corpus
     from primase.embedding import embed
@@ -31,6 +32,8 @@ _HOME = {
     "PrimaseError": "primase.errors",
     "Recipe": "primase.recipe",
     "RunFolder": "primase.run_folder",
+    "compress": "primase.codec.compress",
+    "decompress": "primase.codec.compress",
     "embed": "primase.embedding",
     "evaluate": "primase.evaluation.evaluate",
     "load_model": "primase.scoring",
@@ -48,6 +51,8 @@ __all__ = [
     "Recipe",
     "RunFolder",
     "__version__",
+    "compress",
+    "decompress",
     "embed",
     "evaluate",
     "load_model",
