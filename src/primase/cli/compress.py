@@ -25,7 +25,7 @@ def command(
 
     The size of the file proves the printed bits per base: no decoder can read bases that are yet to come.
     """
-    from primase.codec import compress
+    from primase.codec.compress import compress
 
     with writing(output), Display() as display:
         result = compress(model, source, output, lanes=lanes, overwrite=overwrite, progress=display.stage)
@@ -37,12 +37,13 @@ def command(
 def table(result) -> str:
     """A `primase.results.CompressionResult` as text."""
     text = "text in the .gz" if result.was_gzip else "text"
+    plural = "s" if result.lanes != 1 else ""
     rate = result.bases / result.seconds if result.seconds else 0
     verdict = (
         "the file proves the figure" if result.agrees else "more than 0.5 % apart: DO NOT TRUST THE PRINTED FIGURE"
     )
     lines = [
-        f"{result.output}: {result.bases:,} bases in {result.lanes:,} lanes, {result.tokens:,} tokens, "
+        f"{result.output}: {result.bases:,} bases in {result.lanes:,} lane{plural}, {result.tokens:,} tokens, "
         f"{duration(result.seconds)} ({rate:,.0f} bases/s)",
         "",
         f"{text:<36}{result.text_bytes:>14,} bytes",

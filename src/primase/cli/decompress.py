@@ -24,7 +24,7 @@ def command(
 
     It takes the same model, versions and processor; what comes out is compared by checksum before it is written.
     """
-    from primase.codec import decompress
+    from primase.codec.compress import decompress
 
     with writing(output), Display() as display:
         result = decompress(

@@ -1,4 +1,4 @@
-"""The proof of the printed bits per base: an arithmetic coder that a causal language model drives, lossless on any FASTA.
+"""The proof of the printed bits per base: an arithmetic coder that a causal language model drives, lossless on FASTA.
 
 A figure that a bug could embellish is no measurement. A file cannot be embellished: it either decodes to the very bytes
 that went in, or it does not, and its size is what it is. Where the model's parallel pass saw future bases, the printed
@@ -10,7 +10,3 @@ passes                      the incremental forward passes, one for encoder and 
 fingerprint                 what must be the same on both sides
 container                   the .prm file
 """
-
-from primase.codec.compress import compress, decompress
-
-__all__ = ["compress", "decompress"]

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,6 +58,7 @@ def compress(
     if not len(letters):
         raise InputError(f"{source}: no A, C, G or T in it, so there is nothing that a model could predict")
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
+    Path(output).parent.mkdir(parents=True, exist_ok=True)  # whatever is wrong with the place, now and not at the end
     windows = cut_lanes(loaded, letters, lanes or choose_lanes(loaded, letters))
     ids = tokens_of_lanes(loaded, windows)
     scored_bits = _scored_bits(loaded, windows, ids, progress)
@@ -114,6 +114,7 @@ def decompress(
     _refuse_other_model(source, header, loaded)
     if not other_machine:
         _refuse_other_machine(source, header, machine_facts(loaded))
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
     with _threads(header.threads):
         ids = _decode(source, loaded, container, progress)

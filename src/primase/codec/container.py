@@ -111,7 +111,6 @@ def refuse_existing(output: Path, *, overwrite: bool) -> None:
 
 def write_whole(content: bytes, output: Path) -> None:
     """Beside and renamed: what is at `output` is the old file or the new one, never half of it."""
-    output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.partial")
     try:
         partial.write_bytes(content)

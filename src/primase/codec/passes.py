@@ -93,7 +93,8 @@ def code_lanes(
     `on_block` is told the share that is done and the CRC-32 of the block's tokens. Where a tokenizer has no start
     token, the first token of a lane is given a uniform distribution. Raises ModelError for logits that are not finite.
     """
-    model, was_training = loaded.model.eval(), loaded.model.training
+    model, was_training = loaded.model, loaded.model.training
+    model.eval()
     prefix = len(loaded.encoder.prefix_ids)
     coded = Coded(np.zeros((len(token_counts), int(token_counts.max(initial=0))), np.int64), 0.0)
     room = _Room(len(token_counts), 2 * loaded.context_tokens)
@@ -130,20 +131,22 @@ class _BlockPasses:
         self._options = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         if hasattr(loaded.model.config, "output_router_logits"):
             self._options["output_router_logits"] = False
+        self._last_position = loaded.context_tokens - 1
         self._mask: torch.Tensor | None = None
         self._is_begun = False
 
     def probabilities(self, place: int) -> np.ndarray:
         """float64 [rows, vocabulary] of the token at `place`, given those before it in the lane's context."""
-        if self._is_begun:
-            tokens = self._ids[self._block.lanes, place - 1 : place]
-        else:
-            tokens = self._context(place)
+        tokens = self._last(place) if self._is_begun else self._context(place)
         logits = self._forward(tokens)[:, -1].float().cpu()
         probabilities = torch.softmax(logits, dim=-1, dtype=torch.float64).numpy()
         if not np.isfinite(probabilities).all():
             raise ModelError("the model's logits are not finite; it cannot code a sequence")
         return probabilities
+
+    def _last(self, place: int) -> np.ndarray:
+        """int64 [rows, 1]: the token before `place`."""
+        return self._ids[self._block.lanes, place - 1 : place]
 
     def _context(self, place: int) -> np.ndarray:
         """int64 [rows, longest]: prefix and context of each lane up to `place`, padded on the left."""
@@ -167,6 +170,8 @@ class _BlockPasses:
             if self._is_begun:
                 self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
             inputs["attention_mask"] = self._mask
-            inputs["position_ids"] = (self._mask.cumsum(1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
+            positions = (self._mask.cumsum(1) - 1)[:, -tokens.shape[1] :]
+            # A lane that ended before its mates goes on with zeros, which nobody looks at, beyond the last position.
+            inputs["position_ids"] = positions.clamp(0, self._last_position)
         self._is_begun = True
         return self._model(**inputs, past_key_values=self._cache, use_cache=True, **self._options).logits

@@ -16,7 +16,8 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NAME_LINES = b">;"
 """Lines that begin with these are names and comments: none of their letters is a base."""
 _LENGTHS = struct.Struct("<3Q")
-_LZMA_FILTERS = [{"id": lzma.FILTER_LZMA1, "preset": 6}]
+_LZMA_DICTIONARY_BYTES = (2**12, 2**23)
+"""Least and most; memory is taken for all of it, however short the text."""
 _VARINT_BITS = 7
 
 _IS_LETTER = np.zeros(256, bool)
@@ -41,7 +42,9 @@ def split_fasta(text: bytes) -> tuple[np.ndarray, bytes]:
     runs = _varints(_run_lengths(is_letter))
     cases = _varints(_run_lengths(dna.is_soft_masked(letters)))
     packed = _LENGTHS.pack(len(runs), len(cases), len(literals)) + runs + cases + literals
-    return letters & ~_CASE_BIT, lzma.compress(packed, format=lzma.FORMAT_ALONE, filters=_LZMA_FILTERS)
+    least, most = _LZMA_DICTIONARY_BYTES
+    lzma1 = {"id": lzma.FILTER_LZMA1, "dict_size": min(max(len(packed), least), most)}
+    return letters & ~_CASE_BIT, lzma.compress(packed, format=lzma.FORMAT_ALONE, filters=[lzma1])
 
 
 def join_fasta(letters: np.ndarray, side: bytes) -> bytes:
