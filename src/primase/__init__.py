@@ -16,6 +16,7 @@ from primase.version import __version__
 
 if TYPE_CHECKING:
     from primase.checks import check
+    from primase.codec.compress import compress, decompress
     from primase.corpus.prepare import prepare
     from primase.corpus.store import Corpus
     from primase.embedding import embed
@@ -35,6 +36,8 @@ _HOME = {
     "Recipe": "primase.recipe",
     "RunFolder": "primase.run_folder",
     "check": "primase.checks",
+    "compress": "primase.codec.compress",
+    "decompress": "primase.codec.compress",
     "embed": "primase.embedding",
     "evaluate": "primase.evaluation.evaluate",
     "load_model": "primase.scoring",
@@ -55,6 +58,8 @@ __all__ = [
     "RunFolder",
     "__version__",
     "check",
+    "compress",
+    "decompress",
     "embed",
     "evaluate",
     "load_model",

@@ -44,6 +44,8 @@ PROMISED = {
     "check": {"--sequences", "--column", "--json"},
     "evaluate": {"--simulation", "--max-bases", "--json"},
     "embed": {"--output", "-o", "--layer", "--pooling", "--column", "--overwrite"},
+    "compress": {"--output", "-o", "--lanes", "--overwrite", "--json"},
+    "decompress": {"--output", "-o", "--other-machine", "--overwrite"},
 }
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -5,15 +5,19 @@ The only place that opens a user's file of sequences or of annotations.
 
 from primase.formats.annotations import Annotations, read_annotations
 from primase.formats.fasta import Piece
-from primase.formats.sequences import Record, is_table, read_pieces, read_records, sequence_files
+from primase.formats.fasta_layout import join_fasta, split_fasta
+from primase.formats.sequences import Record, is_table, read_fasta_text, read_pieces, read_records, sequence_files
 
 __all__ = [
     "Annotations",
     "Piece",
     "Record",
     "is_table",
+    "join_fasta",
     "read_annotations",
+    "read_fasta_text",
     "read_pieces",
     "read_records",
     "sequence_files",
+    "split_fasta",
 ]

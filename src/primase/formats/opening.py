@@ -55,6 +55,14 @@ def open_stream(file: Path) -> io.BufferedReader:
     return stream
 
 
+def read_whole(file: Path) -> tuple[bytes, bool]:
+    """Every byte of the content, a byte order mark too, decompressed where it is gzip, and whether it was."""
+    with open_stream(file) as stream:  # for what it says of formats that cannot be read
+        stream.peek(1)
+    with io.BufferedReader(_UserFile(file), _BUFFER_BYTES) as stream:
+        return stream.read(), stream.raw.is_gzip
+
+
 @contextmanager
 def open_seekable(file: Path) -> Iterator[BinaryIO]:
     """As `open_stream`, for a reader that jumps: what is compressed goes into a temporary file first."""

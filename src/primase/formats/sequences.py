@@ -11,7 +11,8 @@ import numpy as np
 
 from primase.errors import InputError, MissingFileError
 from primase.formats.fasta import Piece, RecordNames, read_fasta
-from primase.formats.opening import errors_explained, open_seekable, open_stream
+from primase.formats.fasta_layout import is_fasta
+from primase.formats.opening import errors_explained, open_seekable, open_stream, read_whole, require_file
 from primase.formats.tables import read_csv, read_parquet
 
 PIECE_BASES = 1 << 22
@@ -85,6 +86,19 @@ def read_pieces(
 def read_records(sources: str | Path | Sequence[str | Path], *, column: str | None = None) -> Iterator[Record]:
     """As `read_pieces`, with each record whole; memory holds one record at a time."""
     return _join(read_pieces(sources, column=column))
+
+
+def read_fasta_text(file: str | Path) -> tuple[bytes, bool]:
+    """All bytes of one FASTA file as they are, decompressed where it is gzip, and whether it was.
+
+    Raises MissingFileError where the file is not there, InputError where it is a folder, is no FASTA or cannot be read.
+    """
+    path = Path(file)
+    require_file(path)
+    text, is_gzip = read_whole(path)
+    if not is_fasta(text):
+        raise InputError(f"{file}: does not begin with > as FASTA does; give a FASTA file")
+    return text, is_gzip
 
 
 def _read_files(files: list[Path], column: str | None, piece_bases: int) -> Iterator[Piece]:
