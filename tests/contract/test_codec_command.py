@@ -59,12 +59,12 @@ def test_disagreement_is_a_loud_warning(primase, genome, finished_run, monkeypat
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("absent.fa", "absent.fa: no such file or folder; check the path"),
+        ("absent.fa", "absent.fa: no such file; check the path"),
         ("table.csv", "table.csv: does not begin with > as FASTA does; give a FASTA file"),
         ("empty.fa", "empty.fa: does not begin with >"),
         ("unknown.fa", "unknown.fa: no A, C, G or T in it"),
         ("archive.fa", "archive.fa: a zip archive; convert it"),
-        (".", ".: a folder; give one FASTA file"),
+        (".", ".: a folder; name the file in it"),
     ],
 )
 def test_sources_that_cannot_be_compressed(source, message, primase, finished_run, workplace, contents):

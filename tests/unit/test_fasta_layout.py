@@ -80,7 +80,7 @@ def test_gzip_is_opened_and_other_files_are_refused(tmp_path):
         "empty.fa": "does not begin with >",
         "archive.fa": "a zip archive",
         "cut.fa.gz": "truncated",
-        ".": "a folder; give one FASTA file",
+        ".": "a folder; name the file in it",
     }.items():
         with pytest.raises(InputError, match=message):
             read_fasta_text(tmp_path / name)
