@@ -42,7 +42,17 @@ PROMISED = {
         "--json",
     },
     "check": {"--sequences", "--column", "--json"},
-    "evaluate": {"--simulation", "--max-bases", "--json"},
+    "evaluate": {
+        "--sequences",
+        "--count-on",
+        "--annotations",
+        "--stride-fraction",
+        "--simulation",
+        "--max-bases",
+        "--column",
+        "--json",
+    },
+    "report": {"--json"},
     "embed": {"--output", "-o", "--layer", "--pooling", "--column", "--overwrite"},
     "compress": {"--output", "-o", "--lanes", "--overwrite", "--json"},
     "decompress": {"--output", "-o", "--other-machine", "--overwrite"},
@@ -94,7 +104,7 @@ def test_json_is_alone_on_stdout(primase, inputs, workplace):
         ("prepare", genome, "-o", "corpus", *recipe): {"records": 1, "unknown_tokens": 0},
         ("plan", genome, *recipe): {"train_windows": 85, "steps": 2},
         ("pretrain", genome, "-o", "run", *recipe): {"run": "run", "steps": 2, "interrupted": None},
-        ("evaluate", "run"): {"model": "run", "windows": 10, "schema_version": 1},
+        ("evaluate", "run"): {"model": "run", "windows": 10, "schema_version": 2},
         ("doctor",): {"device": "cuda" if _has_cuda() else "cpu"},
     }
     for arguments, expected in keys.items():
