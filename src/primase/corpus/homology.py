@@ -1,8 +1,8 @@
 """Which stretches of a corpus resemble each other: the minimizers that they share, and the groups that follow from it.
 
-Two units (stretches of a record) are linked where they share enough of their minimizers, on whichever strand; units that
-are linked, directly or through others, are one group (single linkage, as tools keep homologous proteins out of test sets).
-docs/decisions/0005 says why repeats do not join everything to everything.
+Two units (stretches of a record) are linked where they share enough of their minimizers, on whichever strand; units
+that are linked, directly or through others, are one group (single linkage). docs/decisions/0005 says why repeats do not
+join everything to everything.
 """
 
 import numpy as np
@@ -13,15 +13,16 @@ from primase.corpus.pieces import read_segments
 from primase.corpus.split import ReadBases
 
 MINIMIZERS = Minimizers(k=15, window=10)
-"""minimap2's for reads with errors (Li 2018): in a copy that is 90 % identical, a fifth of the 15-mers is left whole, and
-only an eighth of the 19-mers."""
+"""minimap2's for reads with errors (Li 2018): in a copy that is 90 % identical, a fifth of the 15-mers is left whole,
+and only an eighth of the 19-mers."""
 
-LEAST_SHARED = 6
-"""Minimizers that short units must share at least: about 33 bases, by which hardly any two agree by chance."""
+LEAST_SHARED = 3
+"""Minimizers that short units must share at least: about 30 bases, by which hardly any two agree by chance."""
 
 NEIGHBOURS = 32
-"""A minimizer counts for units that are at most so many places apart in the list of those that have it, so that a repeat
-with a thousand copies costs 32 thousand pairs and not a million. Shares of rarer minimizers are exact, others too small."""
+"""A minimizer counts for units that are at most so many places apart in the list of those that have it, so that a
+repeat with a thousand copies costs 32 thousand pairs and not half a million. What two units are found to share is exact
+for minimizers that fewer have, and never too much."""
 
 MOST_MINIMIZERS = 2**23
 """Of a genome with more of them (46 Mb) only so many are used, chosen by their hashes: the same ones in every unit."""
@@ -47,7 +48,7 @@ def linked_groups(read_bases: ReadBases, starts: np.ndarray, ends: np.ndarray, s
 
 
 def _packed_minimizers(read_bases: ReadBases, starts: np.ndarray, ends: np.ndarray, unit_bits: int) -> np.ndarray:
-    """uint64 [distinct pairs], sorted: the leading bits of a minimizer's hash, and in the trailing ones a unit that has it."""
+    """uint64 [distinct pairs], sorted: the leading bits of a minimizer's hash, then a unit that has it."""
     expected = 2 / (MINIMIZERS.window + 1) * (ends - starts).sum()
     used_share = min(1.0, MOST_MINIMIZERS / max(expected, 1))
     packed, used = np.empty(int(1.1 * used_share * expected) + 1000, np.uint64), 0

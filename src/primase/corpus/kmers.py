@@ -1,7 +1,7 @@
 """k-mers and minimizers of both strands: packed two bits a base, hashed, and looked up in sorted tables.
 
-The kernels under `leakage` and `homology`. Bases come as codes of `dna.codes`; a 4 (N and all other letters) is part of no
-k-mer. A k-mer and its reverse complement are one: the smaller of the two packed words stands for both.
+The kernels under `leakage` and `homology`. Bases come as codes of `dna.codes`; a 4 (N and all other letters) is part of
+no k-mer. A k-mer and its reverse complement are one: the smaller of the two packed words stands for both.
 """
 
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ def kmer_hashes(segments: Segments, k: int) -> np.ndarray:
 
 
 def minimizer_hashes(segments: Segments, minimizers: Minimizers) -> tuple[np.ndarray, np.ndarray]:
-    """uint64 [minimizers] in order, and int32 [minimizers]: the segment of each. One that stays smallest is named once."""
+    """uint64 [minimizers] in order, and int32 [minimizers] the segment of each; one that stays smallest is one."""
     most = int(np.maximum(segments.ends - segments.starts - sum(minimizers) + 2, 0).sum())
     hashes, segment = np.empty(most, np.uint64), np.empty(most, np.int32)
     used = _write_minimizers(*segments, *minimizers, hashes, segment)
@@ -190,7 +190,7 @@ def _find_all(values, hashes, bucket_starts, filter_words, bucket_shift, places)
 
 @njit(cache=True)
 def _tally(values, hashes, bucket_starts, filter_words, bucket_shift, counts):
-    # Without a branch, the processor fetches many bytes of the filter at once; one after another takes five times as long.
+    # Without a branch, the processor fetches many words of the filter at once; one by one takes several times as long.
     candidates = np.empty(values.size, np.uint64)
     used = 0
     for value in values:

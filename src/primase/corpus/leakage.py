@@ -1,7 +1,7 @@
-"""The leakage certificate: how much of the held-out part can be read, letter by letter or in pieces, in the training part.
+"""The leakage certificate: how much of the held-out part stands in the training part, letter by letter or in pieces.
 
-What is looked at is held in memory, at most MAX_BASES of it; the training part is streamed past it twice: once for the k-mers
-and the minimizers, and once more for exact copies where a window has all of its k-mers in the training part.
+What is looked at is held in memory, at most MAX_BASES of it, and the training part is streamed past it: once for the
+k-mers and the minimizers, and once more for exact copies where a window has all of its k-mers in the training part.
 """
 
 from collections.abc import Callable
@@ -47,10 +47,11 @@ def certify(
 ) -> tuple[Leakage, np.ndarray] | None:
     """The certificate, and a structured array [windows] of LEAKAGE_DTYPE with the windows that were looked at.
 
-    The held-out part is looked at, or the validation part where nothing is held out; None where there is neither. Where
-    the part has more than `max_bases`, windows are drawn by the seed. Both strands of the training part count, and windows
-    of it that touch in the genome are read as one sequence. The case is ignored. N is part of no k-mer; in an exact copy N
-    stands for N. Windows shorter than a k-mer are left out: k is 31, or the median length where that is less.
+    The held-out part is looked at, or the validation part where nothing is held out; None where there is neither.
+    Where the part has more than `max_bases`, windows are drawn by the seed. Both strands of the training part count,
+    and windows of it that touch in the genome are read as one sequence. The case is ignored. N is part of no k-mer; in
+    an exact copy N stands for N. k is 31, or the median length of the windows where that is less; windows shorter than
+    k are not looked at.
     """
     for part in ("heldout", "validation"):
         indices, rows = rows_of_part(corpus, part)
@@ -82,7 +83,7 @@ def certify(
         exact_copy_share=float(windows["is_exact"].mean()),
         half_kmers_share=float((windows["kmer_share"] >= HALF).mean()),
         mean_kmer_share=float(windows["kmer_share"].mean(dtype=np.float64)),
-        minimizer_containment=float(look.seen_minimizers.mean()) if len(look.seen_minimizers) else 0.0,
+        minimizer_containment=float((look.seen_minimizers > 0).mean()) if len(look.seen_minimizers) else 0.0,
         minimizer_bases=minimizers.k,
         minimizer_window=minimizers.window,
         kmer_share_histogram=np.bincount(np.minimum(10 * shared // np.maximum(kmers, 1), 9), minlength=10).tolist(),
@@ -141,8 +142,8 @@ class _Look:
 def _exact_copies(corpus: Corpus, rows: np.ndarray, anchors: np.ndarray, k: int, piece_bases: int) -> np.ndarray:
     """Which windows stand letter for letter in the training part, bool [windows].
 
-    `anchors` int64 [windows] says where in each window its rarest k-mer begins: the training part is searched for those,
-    and what stands around each is compared with the window, on both strands.
+    `anchors` int64 [windows] says where in each window its rarest k-mer begins: the training part is searched for
+    those, and what stands around each is compared with the window, on both strands.
     """
     found = np.zeros(len(rows), bool)
     if not len(rows):

@@ -18,8 +18,8 @@ UNIT_BASES = 5_000
 """Stretches that the strategy homology compares; longer windows are compared one by one."""
 
 LARGEST_DRAWN = 0.25
-"""Groups of like stretches that are larger than this share of a part are trained on where the part fills without them: a
-repeat of the genome would be most of what is measured."""
+"""Groups of like stretches that are larger than this share of a part are trained on where the part fills without them:
+one family of repeats would be most of what is measured."""
 
 ReadBases = Callable[[int, int], bytes]
 """Gives the letters of a corpus, ASCII, from one place to another."""
@@ -241,8 +241,8 @@ class _Split:
     ) -> np.ndarray:
         """The part of each group, uint8 [units]: groups in the order of their units, blocks of units in random order.
 
-        A group is taken where that brings the part nearer to its share of all bases; large ones only where the part is not
-        half full without them. Raises InputError where it is not half full with them either.
+        A group is taken where that brings the part nearer to its share of all bases; large ones only where the part is
+        not half full without them. Raises InputError where it is not half full with them either.
         """
         bases_of_group = np.bincount(group, weights=bases, minlength=len(group))
         part_of_group = np.full(len(group), TRAIN, np.uint8)
@@ -261,8 +261,8 @@ class _Split:
                         taken += size
             if taken < wanted / 2:
                 raise InputError(
-                    f"split.strategy=homology cannot make up a part of {share:.0%}: stretches that resemble each other stay "
-                    f"together, and the largest group of them has {bases_of_group.max() / bases.sum():.0%} of the bases; "
+                    f"split.strategy=homology finds no {share:.0%} of the bases for a part: stretches that resemble "
+                    f"each other stay together, and the largest group has {bases_of_group.max() / bases.sum():.0%}; "
                     f"raise split.homology_share (now {self.settings.homology_share:g}), or set data.window_bases lower"
                 )
         return part_of_group

@@ -188,7 +188,7 @@ def draw_windows(corpus: Corpus, part: str, max_bases: int | None, seed: int) ->
 
 
 def draw(lengths: np.ndarray, max_bases: int | None, seed: int) -> np.ndarray:
-    """Places, in order, of some of the `lengths` that add up to about `max_bases`; a larger draw holds a smaller one."""
+    """Places, in order, of `lengths` that add up to about `max_bases`; a larger draw of a seed holds a smaller one."""
     if max_bases is None:
         return np.arange(len(lengths))
     order = np.random.default_rng(seed).permutation(len(lengths))

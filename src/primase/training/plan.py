@@ -20,6 +20,9 @@ BYTES_OF_TRAINING_STATE = 16
 FORWARD_SHARE = 1 / 3
 """A forward pass costs a third of a forward and backward pass."""
 
+MUCH_LEAKAGE = 0.05
+"""Share of windows with half of their k-mers in the training part above which the plan warns."""
+
 SAFETY = 0.95
 """Share of the time asked for that is planned; the rest is for checkpoints and a noisy machine."""
 
@@ -177,6 +180,13 @@ def _warnings(setup: TrainingSetup, parameters: int) -> list[str]:
         )
     if not corpus.description["windows"]["heldout"]:
         warnings.append("no held-out part: the figure will be that of the validation part, which picks the checkpoint")
+    certificate = corpus.leakage()
+    if certificate is not None and certificate[0].half_kmers_share > MUCH_LEAKAGE:
+        leakage, part = certificate[0], "held-out" if certificate[0].part == "heldout" else "validation"
+        warnings.append(
+            f"{leakage.half_kmers_share:.0%} of the {part} windows have at least half of their {leakage.kmer_bases}-mers "
+            "in the training part: figures on them are too good; split.strategy=homology keeps copies on one side"
+        )
     unknown = corpus.description["unknown_tokens"]
     if unknown:
         warnings.append(f"{unknown:,} tokens are unknown to the tokenizer: it cannot spell every base of this corpus")
