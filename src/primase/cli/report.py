@@ -14,7 +14,7 @@ def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     as_json: options.AsJson = False,
 ) -> None:
-    """Write the one page that shows what a run is worth: report.html.
+    """Write report.html: on one page, what a run is worth.
 
     A run with a final model gets its model card too (final/README.md). What has not been measured yet is named on the
     page, with the command that adds it.
