@@ -14,6 +14,7 @@ from primase.evaluation.loci import choose_loci
 from primase.evaluation.model_bits import ModelBits, model_bits
 from primase.evaluation.rivals import (
     Counted,
+    MarkovRivals,
     TrainingBases,
     as_rival,
     copy_rival,
@@ -156,33 +157,32 @@ def measure(
     training: TrainingBases | None,
     *,
     name: str,
-    source: Source | None,
-    progress: Progress,
+    source: Source | None = None,
+    progress: Progress = lambda what, share: None,
 ) -> Evaluation:
-    """The measurement itself; every predictor prices the same stretches, each from its start."""
+    """The measurement itself; every predictor prices the same stretches, each from its start.
+
+    Raises InputError where the subject holds no base, ModelError where the tokenizer cannot spell one.
+    """
     sample, settings = subject.sample, method.settings
-    bootstrap = BlockBootstrap(sample.lengths, settings.bootstrap_samples, method.seed)
     bases = sample.base_counts()
+    if not bases.total:
+        raise InputError(f"the {subject.part} part holds no A, C, G or T, so there is nothing to measure on")
+    bootstrap = BlockBootstrap(sample.lengths, settings.bootstrap_samples, method.seed)
+    estimate = bootstrap.estimate
     scored = model_bits(loaded, sample, settings.stride_fraction, progress)
-    markov = None
-    if training is not None:
-        progress("counting for the Markov models", 0.0)
-        markov = markov_rivals(sample, training, settings.markov_max_order)
-    counted = copy_rival(sample, training, lambda share: progress("reading for the copy mixture", share))
-    rivals = [markov.best] if markov else []
-    rivals += [counted, *([source_rival(sample, source)] if source else [])]
+    counting = _count(sample, training, source, settings, progress)
     progress("scoring the untrained twin", 0.0)
     untrained = untrained_bits_per_base(loaded, method.model, method.seed, sample, settings.untrained_bases)
-
-    forward = scored.forward
-    estimate = bootstrap.estimate
-    headline = estimate(forward.cells, bases.cells)
-    results = [as_rival(r.kind, r.name, r.tally, forward, bases, bootstrap, sample.class_names) for r in rivals]
-    results.insert(0, as_rival("uniform", "uniform", _constant(2.0, bases), forward, bases, bootstrap))
-    results.append(as_rival("untrained", "untrained twin", _constant(untrained, bases), forward, bases, bootstrap))
-    progress("measuring the experts", 0.0)
+    forward, markov = scored.forward, counting.markov
     by_order = markov.by_order if markov else None
-    reference = markov.best if markov else counted
+    rivals = [
+        as_rival("uniform", "uniform", _constant(2.0, bases), forward, bases, bootstrap),
+        *(as_rival(r.kind, r.name, r.tally, forward, bases, bootstrap, sample.class_names) for r in counting.all()),
+        as_rival("untrained", "untrained twin", _constant(untrained, bases), forward, bases, bootstrap),
+    ]
+    headline = estimate(forward.cells, bases.cells)
+    progress("measuring the experts", 0.0)
     return Evaluation(
         model=name,
         part=subject.part,
@@ -203,24 +203,55 @@ def measure(
             for column, class_name in enumerate(sample.class_names)
             if (figure := estimate(forward.classes[:, column], bases.classes[:, column]))
         },
-        rivals=results,
+        rivals=rivals,
         markov_bits_per_base=None if by_order is None else by_order.tolist(),
         best_markov_order=markov.best_order if markov else None,
-        true_entropy_bits_per_base=next((r.bits_per_base for r in results if r.kind == "source"), None),
-        leaked=leaked_loss(subject.corpus, sample, forward, bases, reference.tally if markov else None, estimate),
+        true_entropy_bits_per_base=next((rival.bits_per_base for rival in rivals if rival.kind == "source"), None),
+        leaked=leaked_loss(subject.corpus, sample, forward, bases, markov.best.tally if markov else None, estimate),
         calibration=scored.calibration.bins(),
         calibration_error=scored.calibration.error(),
         routing=measure_routing(loaded, sample.stretches, sample.finest_labels(), sample.class_names),
-        loci=_loci(sample, scored, markov.best if markov else None, counted, bases),
-        verdict=verdict(headline, results, by_order, bootstrap.blocks),
+        loci=_loci(sample, scored, counting, bases),
+        verdict=verdict(headline, rivals, by_order, bootstrap.blocks),
     )
+
+
+@dataclass(frozen=True)
+class Counting:
+    """The rivals that price base by base."""
+
+    markov: MarkovRivals | None
+    """None where there was nothing to count on."""
+    copying: Counted
+    source: Counted | None
+
+    def all(self) -> list[Counted]:
+        """Those that there are, in the order of the table."""
+        return [rival for rival in (self.markov and self.markov.best, self.copying, self.source) if rival]
+
+
+def _count(
+    sample: Sample,
+    training: TrainingBases | None,
+    source: Source | None,
+    settings: EvaluationSettings,
+    progress: Progress,
+) -> Counting:
+    markov = None
+    if training is not None:
+        progress("counting for the Markov models", 0.0)
+        markov = markov_rivals(sample, training, settings.markov_max_order)
+    copying = copy_rival(sample, training, lambda share: progress("reading for the copy mixture", share))
+    return Counting(markov, copying, source_rival(sample, source) if source else None)
 
 
 def _constant(bits_per_base: float, bases: Tally) -> Tally:
     return Tally(bits_per_base * bases.cells, bits_per_base * bases.classes)
 
 
-def _loci(sample: Sample, scored: ModelBits, markov: Counted | None, copying: Counted, bases: Tally) -> list[Locus]:
-    difference = (markov or copying).tally.cells - scored.forward.cells
+def _loci(sample: Sample, scored: ModelBits, counting: Counting, bases: Tally) -> list[Locus]:
+    """Chosen by the advantage over the best Markov model, or over the copy mixture where nothing was counted."""
+    markov = counting.markov and counting.markov.best
+    difference = (markov or counting.copying).tally.cells - scored.forward.cells
     advantage = np.divide(difference, bases.cells, out=np.zeros(sample.cells), where=bases.cells > 0)
-    return choose_loci(sample, advantage, scored.base_bits, markov and markov.base_bits, copying.base_bits)
+    return choose_loci(sample, advantage, scored.base_bits, markov and markov.base_bits, counting.copying.base_bits)
