@@ -61,7 +61,7 @@ class SplitSettings(Settings):
     """Training windows nearer than this to a validation or held-out block are left out."""
     homology_share: float = Field(0.05, gt=0, le=1)
     """Stretches of 5,000 bases resemble each other (strategy homology) where they share so much of their minimizers:
-    0.05 is reached by 250 identical bases, or by 1,700 that are 90 % identical."""
+    0.05 is reached by 250 identical bases or by 1,700 that are 90 % identical; the gap is one such stretch at least."""
 
     @model_validator(mode="after")
     def _leave_something_to_train_on(self) -> "SplitSettings":

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from primase.corpus.cut import TRAIN
 from primase.corpus.ingest import Progress
 from primase.corpus.kmers import (
     LARGEST_K,
@@ -23,7 +24,6 @@ from primase.corpus.kmers import (
     with_base,
 )
 from primase.corpus.pieces import PIECE_BASES, rows_of_part, stretch_pieces, window_pieces
-from primase.corpus.split import TRAIN
 from primase.corpus.store import LEAKAGE_DTYPE, Corpus, draw
 from primase.results import Leakage
 
@@ -32,9 +32,6 @@ MAX_BASES = 3 * 2**20
 
 MINIMIZERS = Minimizers(k=19, window=10)
 """Of minimap2's preset for assemblies that differ by a few per cent (asm20; Li 2018)."""
-
-HALF = 0.5
-"""A window with so large a share of its k-mers in the training part counts as hit."""
 
 
 def certify(
@@ -81,7 +78,7 @@ def certify(
         windows_of_part=windows_of_part,
         kmer_bases=k,
         exact_copy_share=float(windows["is_exact"].mean()),
-        half_kmers_share=float((windows["kmer_share"] >= HALF).mean()),
+        half_kmers_share=float(((kmers > 0) & (2 * shared >= kmers)).mean()),
         mean_kmer_share=float(windows["kmer_share"].mean(dtype=np.float64)),
         minimizer_containment=float((look.seen_minimizers > 0).mean()) if len(look.seen_minimizers) else 0.0,
         minimizer_bases=minimizers.k,

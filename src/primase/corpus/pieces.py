@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from primase import dna
-from primase.corpus.cut import WINDOW_DTYPE
+from primase.corpus.cut import PARTS, WINDOW_DTYPE
 from primase.corpus.kmers import Segments
-from primase.corpus.split import PARTS, ReadBases
+from primase.corpus.split import ReadBases
 from primase.corpus.store import Corpus, bases_reader
 
 PIECE_BASES = 2**19

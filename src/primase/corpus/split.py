@@ -8,37 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from primase.corpus.cut import CHUNK_WINDOWS, chunks
+from primase.corpus.cut import CHUNK_WINDOWS, HELDOUT, PARTS, TRAIN, UNUSED, VALIDATION, chunks
+from primase.corpus.groups import GroupedUnits, HomologyGroups
 from primase.errors import InputError
 from primase.formats.regions import parse_region
 from primase.recipe import SplitSettings
 
-TRAIN, VALIDATION, HELDOUT, UNUSED = 0, 1, 2, 3
 UNIT_BASES = 5_000
 """Stretches that the strategy homology compares; longer windows are compared one by one."""
 
-LARGEST_DRAWN = 0.25
-"""Groups of like stretches that are larger than this share of a part are trained on where the part fills without them:
-one family of repeats would be most of what is measured."""
-
 ReadBases = Callable[[int, int], bytes]
 """Gives the letters of a corpus, ASCII, from one place to another."""
-
-PARTS = {"train": TRAIN, "validation": VALIDATION, "heldout": HELDOUT}
-
-
-@dataclass(frozen=True)
-class HomologyGroups:
-    """What the strategy homology found: units of a genome, and groups of those that resemble each other."""
-
-    unit_bases: int
-    units: int
-    groups: int
-    linked_share: float
-    """Share of the bases that have a relative in another unit."""
-    largest_group_share: float
-    """Share of the bases that the largest group has."""
-    largest_group_part: str
 
 
 @dataclass(frozen=True)
@@ -178,7 +158,7 @@ class _Split:
         for chunk in chunks(self.windows):
             is_open = chunk["part"] == TRAIN
             chunk["part"][is_open] = part_of_block[block_of(chunk)][is_open]
-        self._leave_gap()
+        self._leave_gap(self.settings.gap_bases)
 
     def _block_bases(self) -> int:
         train_bases = sum(int(chunk["length"][chunk["part"] == TRAIN].sum()) for chunk in chunks(self.windows))
@@ -217,72 +197,47 @@ class _Split:
 
         all_bases = sum(int(chunk["length"].sum()) for chunk in chunks(self.windows))
         unit_bases = max(min(UNIT_BASES, all_bases // 100), int(self.windows["length"].max()))
-        units, unit_of = self._blocks(unit_bases)
+        number, unit_of = self._blocks(unit_bases)
         _, block_of = self._blocks(self._block_bases())
-        starts, ends, bases = np.full(units, np.iinfo(np.int64).max), np.zeros(units, np.int64), np.zeros(units)
-        block = np.zeros(units, np.int64)
+        starts, ends, bases = np.full(number, np.iinfo(np.int64).max), np.zeros(number, np.int64), np.zeros(number)
+        block = np.zeros(number, np.int64)
         for chunk in chunks(self.windows):
             unit = unit_of(chunk)
             np.minimum.at(starts, unit, chunk["start"])
             np.maximum.at(ends, unit, chunk["start"] + chunk["length"])
             np.maximum.at(block, unit, block_of(chunk))
-            bases += np.bincount(unit, weights=chunk["length"], minlength=units)
+            bases += np.bincount(unit, weights=chunk["length"], minlength=number)
         used = np.flatnonzero(bases)
-        group = np.zeros(units, np.int64)
+        group = np.arange(number)
         group[used] = used[linked_groups(read_bases, starts[used], ends[used], self.settings.homology_share)]
-        part_of_group = self._draw_groups(group, bases, block, shares, unit_bases)
+        units = GroupedUnits(unit_bases, bases, block, group)
+        parts, have_relatives, relatives = units.draw(shares, self.rng), units.have_relatives, []
         for chunk in chunks(self.windows):
-            chunk["part"] = part_of_group[group[unit_of(chunk)]]
-        self._leave_gap()
-        return _describe_groups(unit_bases, group[used], bases[used], part_of_group)
+            unit = unit_of(chunk)
+            chunk["part"] = parts[unit]
+            relatives.append(chunk[have_relatives[unit] & (chunk["part"] == TRAIN)])
+        # A relative may end in a unit that has too little of it to be linked: what is beside linked ones is left out.
+        self._leave_gap(max(self.settings.gap_bases, unit_bases))
+        self._leave_out(
+            lambda rows: (rows["part"] != TRAIN) & ~have_relatives[unit_of(rows)],
+            _Places.of(np.concatenate(relatives)),
+            unit_bases,
+        )
+        return units.describe(parts)
 
-    def _draw_groups(
-        self, group: np.ndarray, bases: np.ndarray, block: np.ndarray, shares: dict[int, float], unit_bases: int
-    ) -> np.ndarray:
-        """The part of each group, uint8 [units]: groups in the order of their units, blocks of units in random order.
-
-        A group is taken where that brings the part nearer to its share of all bases; large ones only where the part is
-        not half full without them. Raises InputError where it is not half full with them either.
-        """
-        bases_of_group = np.bincount(group, weights=bases, minlength=len(group))
-        part_of_group = np.full(len(group), TRAIN, np.uint8)
-        rank = self.rng.permutation(block.max() + 1)
-        order = np.argsort(rank[block], kind="stable")
-        for part, share in shares.items():
-            wanted, taken = share * bases.sum(), 0.0
-            for largest in (LARGEST_DRAWN * wanted, np.inf):
-                for one in group[order[bases[order] > 0]].tolist():
-                    if taken >= wanted - unit_bases / 2 or (largest == np.inf and taken >= wanted / 2):
-                        break
-                    size = bases_of_group[one]
-                    nearer = abs(taken + size - wanted) < abs(taken - wanted)
-                    if part_of_group[one] == TRAIN and size <= largest and nearer:
-                        part_of_group[one] = part
-                        taken += size
-            if taken < wanted / 2:
-                raise InputError(
-                    f"split.strategy=homology finds no {share:.0%} of the bases for a part: stretches that resemble "
-                    f"each other stay together, and the largest group has {bases_of_group.max() / bases.sum():.0%}; "
-                    f"raise split.homology_share (now {self.settings.homology_share:g}), or set data.window_bases lower"
-                )
-        return part_of_group
-
-    def _leave_gap(self) -> None:
+    def _leave_gap(self, gap_bases: int) -> None:
         """Training windows within `gap_bases` of another part's window, in the same record, become unused."""
         part = self.windows["part"]
-        others = self.windows[(part == VALIDATION) | (part == HELDOUT)]
-        if not self.settings.gap_bases or not len(others):
+        others = _Places.of(self.windows[(part == VALIDATION) | (part == HELDOUT)])
+        self._leave_out(lambda rows: rows["part"] == TRAIN, others, gap_bases)
+
+    def _leave_out(self, concerns: Callable[[np.ndarray], np.ndarray], others: "_Places", gap_bases: int) -> None:
+        """Windows that it concerns, within `gap_bases` of one of the others in the same record, become unused."""
+        if not gap_bases or not len(others.starts):
             return
-        starts, ends, records = others["start"], others["start"] + others["length"], others["record"]
         for first in range(0, len(self.windows), CHUNK_WINDOWS):
             chunk = self.windows[first : first + CHUNK_WINDOWS]
-            start, end = chunk["start"], chunk["start"] + chunk["length"]
-            after = np.searchsorted(starts, start)
-            near = np.zeros(len(chunk), bool)
-            for neighbour in (np.minimum(after, len(others) - 1), np.maximum(after - 1, 0)):
-                distance = np.maximum(start - ends[neighbour], starts[neighbour] - end)
-                near |= (distance < self.settings.gap_bases) & (records[neighbour] == chunk["record"])
-            chunk["part"][near & (chunk["part"] == TRAIN)] = UNUSED
+            chunk["part"][others.are_near(chunk, gap_bases) & concerns(chunk)] = UNUSED
 
     def _bases_of_records(self) -> np.ndarray:
         """Bases in the windows of each record, float64 [records]."""
@@ -314,17 +269,24 @@ class _Split:
                 )
 
 
-def _describe_groups(
-    unit_bases: int, group: np.ndarray, bases: np.ndarray, part_of_group: np.ndarray
-) -> HomologyGroups:
-    numbers, group = np.unique(group, return_inverse=True)
-    bases_of_group = np.bincount(group, weights=bases)
-    largest = int(np.argmax(bases_of_group))
-    return HomologyGroups(
-        unit_bases=unit_bases,
-        units=len(group),
-        groups=len(numbers),
-        linked_share=float(bases[np.bincount(group)[group] > 1].sum() / bases.sum()),
-        largest_group_share=float(bases_of_group[largest] / bases.sum()),
-        largest_group_part={code: name for name, code in PARTS.items()}[int(part_of_group[numbers[largest]])],
-    )
+@dataclass(frozen=True)
+class _Places:
+    """Where some windows lie, in genome order: int64 starts and ends, int32 records, [windows] each."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    records: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> "_Places":
+        return cls(rows["start"], rows["start"] + rows["length"], rows["record"])
+
+    def are_near(self, rows: np.ndarray, gap_bases: int) -> np.ndarray:
+        """Whether each row lies within `gap_bases` of one of these places, in the same record: bool [rows]."""
+        start, end = rows["start"], rows["start"] + rows["length"]
+        after = np.searchsorted(self.starts, start)
+        near = np.zeros(len(rows), bool)
+        for neighbour in (np.minimum(after, len(self.starts) - 1), np.maximum(after - 1, 0)):
+            distance = np.maximum(start - self.ends[neighbour], self.starts[neighbour] - end)
+            near |= (distance < gap_bases) & (self.records[neighbour] == rows["record"])
+        return near
