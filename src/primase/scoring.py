@@ -26,7 +26,7 @@ LOGITS_OF_A_BATCH = 2**25
 """Largest number of logits held at once: 128 MiB in fp32."""
 
 CPU_TOKENS_OF_A_BATCH = 2**13
-"""On a CPU a larger batch is slower, as its activations fall out of the caches: 1.4 times for 1,348 rows of 341 tokens."""
+"""On a CPU a larger batch is slower: its activations fall out of the caches (1.4 times for 1,348 rows of 341)."""
 
 WINDOWS_OF_A_GROUP = 512
 BASES_OF_A_GROUP = 4_000_000
