@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 from primase.version import __version__
 
 if TYPE_CHECKING:
+    from primase.checks import check
+    from primase.codec.compress import compress, decompress
     from primase.corpus.prepare import prepare
     from primase.corpus.store import Corpus
     from primase.embedding import embed
     from primase.errors import PrimaseError
     from primase.evaluation.evaluate import evaluate
     from primase.recipe import Recipe
+    from primase.report.card import write_card
+    from primase.report.page import write_report
     from primase.run_folder import RunFolder
     from primase.scoring import load_model, score_windows
     from primase.simulate import simulate_to_file
@@ -31,6 +35,9 @@ _HOME = {
     "PrimaseError": "primase.errors",
     "Recipe": "primase.recipe",
     "RunFolder": "primase.run_folder",
+    "check": "primase.checks",
+    "compress": "primase.codec.compress",
+    "decompress": "primase.codec.compress",
     "embed": "primase.embedding",
     "evaluate": "primase.evaluation.evaluate",
     "load_model": "primase.scoring",
@@ -40,6 +47,8 @@ _HOME = {
     "resume": "primase.training.run",
     "score_windows": "primase.scoring",
     "simulate_to_file": "primase.simulate",
+    "write_card": "primase.report.card",
+    "write_report": "primase.report.page",
 }
 
 __all__ = [
@@ -48,6 +57,9 @@ __all__ = [
     "Recipe",
     "RunFolder",
     "__version__",
+    "check",
+    "compress",
+    "decompress",
     "embed",
     "evaluate",
     "load_model",
@@ -57,6 +69,8 @@ __all__ = [
     "resume",
     "score_windows",
     "simulate_to_file",
+    "write_card",
+    "write_report",
 ]
 
 

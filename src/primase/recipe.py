@@ -43,8 +43,9 @@ class DataSettings(Settings):
 class SplitSettings(Settings):
     """Which windows are trained on, which choose the checkpoint, and which are held out for the measurement."""
 
-    strategy: Literal["auto", "random", "records", "blocks"] = "auto"
-    """random: single windows (neighbours leak); records: whole records; blocks: long contiguous stretches.
+    strategy: Literal["auto", "random", "records", "regions", "blocks", "homology"] = "auto"
+    """random: single windows (neighbours leak); records: whole records; regions: the stretches that are named;
+    blocks: long contiguous stretches, drawn; homology: blocks, with all stretches that resemble each other on one side.
     auto: blocks for a genome of one record, records where some add up to the fraction asked for, random for a table."""
     validation_fraction: float = Field(0.05, ge=0, lt=1)
     """Share of the windows that choose the best checkpoint and stop the training early."""
@@ -52,10 +53,15 @@ class SplitSettings(Settings):
     """Share of the windows that nothing looks at before the final measurement."""
     heldout_records: tuple[str, ...] = ()
     """Names of the records to hold out (strategy records); chosen by the seed where empty."""
+    heldout_regions: tuple[str, ...] = ()
+    """Stretches to hold out (strategy regions), as in chr2:1000001-1500000: counted from 1, both ends included."""
     block_bases: int = Field(100_000, ge=1)
-    """Length of a block (strategy blocks, and the validation part of strategy records)."""
+    """Length of a block (strategies blocks and homology, and the validation part of strategies records and regions)."""
     gap_bases: int = Field(1_000, ge=0)
     """Training windows nearer than this to a validation or held-out block are left out."""
+    homology_share: float = Field(0.05, gt=0, le=1)
+    """Stretches of 5,000 bases resemble each other (strategy homology) where they share so much of their minimizers:
+    0.05 is reached by 250 identical bases or by 1,700 that are 90 % identical; the gap is one such stretch at least."""
 
     @model_validator(mode="after")
     def _leave_something_to_train_on(self) -> "SplitSettings":
@@ -64,9 +70,14 @@ class SplitSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _named_records_are_held_out(self) -> "SplitSettings":
-        if self.heldout_records and self.strategy in ("random", "blocks"):
-            raise ValueError(f"heldout_records has no effect on a {self.strategy} split; set split.strategy=records")
+    def _what_is_named_is_held_out(self) -> "SplitSettings":
+        for setting, strategy in (("heldout_records", "records"), ("heldout_regions", "regions")):
+            if getattr(self, setting) and self.strategy not in ("auto", strategy):
+                raise ValueError(f"{setting} has no effect on a {self.strategy} split; set split.strategy={strategy}")
+        if self.heldout_records and self.heldout_regions:
+            raise ValueError("give heldout_records or heldout_regions, one of them; a whole record is a region too")
+        if self.strategy == "regions" and not self.heldout_regions:
+            raise ValueError("strategy regions needs heldout_regions, as in ['chr2:1000001-1500000']")
         return self
 
 
@@ -232,6 +243,8 @@ class Recipe(Settings):
     def digest(self, *sections: str) -> str:
         """Short hash of the settings (of the named sections), by which corpora and checkpoints know their recipe."""
         values = self.model_dump(mode="json", include=set(sections) or None)
+        if self.split.strategy != "homology" and "split" in values:
+            del values["split"]["homology_share"]  # has no effect: corpora and runs of before it existed stay valid
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def differences(self, other: "Recipe") -> list[str]:

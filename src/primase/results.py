@@ -194,10 +194,10 @@ class Leakage(Result):
     part: str
     """heldout, or validation where nothing was held out."""
     windows: int
-    """Windows that were looked at: all of the part, or a draw."""
+    """Windows that were looked at: all of the part, or a draw; none shorter than a k-mer."""
     windows_of_part: int
     kmer_bases: int
-    """31, or the length of the shortest window where that is less."""
+    """31, or the median length of the windows where that is less."""
     exact_copy_share: float
     """Share of windows that stand letter for letter in the training part, on either strand."""
     half_kmers_share: float
@@ -211,3 +211,48 @@ class Leakage(Result):
     """Minimizers of k = minimizer_bases in windows of so many k-mers (Roberts et al. 2004)."""
     kmer_share_histogram: list[int]
     """Windows by their share of k-mers in the training part: 0 to 10 %, 10 to 20 %, …, 90 to 100 %."""
+
+
+class CompressionResult(Result):
+    """What `primase compress` made of a FASTA file, beside what the model's parallel pass promises for it."""
+
+    schema_version: int = 1
+    model: str
+    source: str
+    output: str
+    was_gzip: bool
+    """Whether the source was compressed with gzip: the text in it was taken, and comes back uncompressed."""
+    text_bytes: int
+    """Of the source, uncompressed."""
+    bases: int
+    """A, C, G and T that the model predicted."""
+    tokens: int
+    lanes: int
+    """Parts that were coded side by side, each from a context of its own."""
+    payload_bytes: int
+    """The bases, as the arithmetic coder wrote them."""
+    side_bytes: int
+    """Everything else: names, case, line ends, runs of N."""
+    total_bytes: int
+    """Of the file, header and checksum included."""
+    payload_bits_per_base: float
+    scored_bits_per_base: float
+    """Of the same lanes by the ordinary parallel forward pass, end tokens left out: what would be printed."""
+    relative_difference: float
+    """Payload minus scored, divided by scored: 0.001 is 0.1 %."""
+    agrees: bool
+    """Whether the two are within 0.5 %, two words of the coder (64 bits) set aside."""
+    two_bit_bytes: int
+    """The bases in 2 bits each, which takes no model."""
+    seconds: float
+    """Of the coding alone."""
+
+
+class DecompressionResult(Result):
+    """What `primase decompress` wrote: the very text that was compressed, by its SHA-256."""
+
+    schema_version: int = 1
+    output: str
+    text_bytes: int
+    bases: int
+    seconds: float

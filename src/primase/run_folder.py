@@ -7,6 +7,7 @@ metrics.jsonl      one line a logging event
 checkpoints/       step-NNNNNN folders
 final/             weights, configuration, tokenizer: loads with plain AutoModelForCausalLM and AutoTokenizer
 evaluation.json    the held-out measurement beside its rivals
+checks.json        the self-tests of the final model
 """
 
 import json
@@ -25,7 +26,7 @@ CORPUS_REFERENCE = "corpus.reference.json"
 
 OWN_NAMES = {
     "recipe.toml", "environment.json", "corpus", CORPUS_REFERENCE, "metrics.jsonl", "checkpoints", "final",
-    "evaluation.json", "report.html", "runs",
+    "evaluation.json", "checks.json", "report.html", "runs",
 }  # fmt: skip
 """What a run folder may hold; `runs` is where TensorBoard's log goes."""
 
@@ -100,6 +101,10 @@ class RunFolder:
     @property
     def evaluation_file(self) -> Path:
         return self.folder / "evaluation.json"
+
+    @property
+    def checks_file(self) -> Path:
+        return self.folder / "checks.json"
 
     def recipe(self) -> Recipe:
         return Recipe.load(self.recipe_file)

@@ -6,7 +6,6 @@ not change its result beyond rounding. Arithmetic is fp32 whatever the model was
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,12 @@ from primase.tokenizers import load_tokenizer
 LOGITS_OF_A_BATCH = 2**25
 """Largest number of logits held at once: 128 MiB in fp32."""
 
+CPU_TOKENS_OF_A_BATCH = 2**13
+"""On a CPU a larger batch is slower: its activations fall out of the caches (1.4 times for 1,348 rows of 341)."""
+
 WINDOWS_OF_A_GROUP = 512
-"""Windows that are sorted by length together."""
+BASES_OF_A_GROUP = 4_000_000
+"""Windows that are tokenized and sorted by length together, at most so many, and about so many bases."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class WindowScore:
     """int64 [tokens]: every scored token, the tokenizer's end token included, its start token not."""
     nats: np.ndarray = field(repr=False)
     """float64 [tokens]: -ln of the probability of each token given those before it."""
+    confidence: np.ndarray = field(repr=False)
+    """float32 [tokens]: probability of the likeliest token at each place."""
+    is_likeliest: np.ndarray = field(repr=False)
+    """bool [tokens]: whether the token that came was that one."""
 
 
 def load_model(name_or_folder: str | Path, *, causal: bool = True) -> LoadedModel:
@@ -106,15 +113,26 @@ def score_windows(
     token is predicted once, and after the first row each sees at least (1 - stride_fraction) of the context.
     Where a tokenizer has no start token, the first token costs ln(vocabulary): nothing predicts it.
     """
-    iterator = iter(windows)
-    while group := list(islice(iterator, WINDOWS_OF_A_GROUP)):
+    for group in _groups(windows):
         scores, rows = [], []
         for ids in loaded.encoder.encode_many(group):
             scores.append(_unscored(loaded, ids))
             rows.extend(_rows(loaded, scores[-1], len(ids), stride_fraction))
-        for batch in _batches(rows, loaded.model.config.vocab_size):
+        for batch in _batches(rows, loaded.model):
             _score_batch(loaded, batch)
         yield from scores
+
+
+def _groups(windows: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    group, bases = [], 0
+    for window in windows:
+        group.append(window)
+        bases += len(window)
+        if len(group) == WINDOWS_OF_A_GROUP or bases >= BASES_OF_A_GROUP:
+            yield group
+            group, bases = [], 0
+    if group:
+        yield group
 
 
 @dataclass(frozen=True)
@@ -131,7 +149,13 @@ class _Row:
 
 def _unscored(loaded: LoadedModel, ids: np.ndarray) -> WindowScore:
     all_ids = np.concatenate([ids, loaded.encoder.suffix_ids]).astype(np.int64)
-    return WindowScore(all_ids, np.full(len(all_ids), np.log(loaded.model.config.vocab_size)))
+    tokens, vocabulary = len(all_ids), loaded.model.config.vocab_size
+    return WindowScore(
+        ids=all_ids,
+        nats=np.full(tokens, np.log(vocabulary)),
+        confidence=np.full(tokens, 1 / vocabulary, np.float32),
+        is_likeliest=np.zeros(tokens, bool),
+    )
 
 
 def _rows(loaded: LoadedModel, score: WindowScore, tokens: int, stride_fraction: float) -> Iterator[_Row]:
@@ -152,11 +176,14 @@ def _rows(loaded: LoadedModel, score: WindowScore, tokens: int, stride_fraction:
         begin, end = end, min(end + stride, len(score.ids))
 
 
-def _batches(rows: list[_Row], vocabulary: int) -> Iterator[list[_Row]]:
-    """Rows of like length together, as many as LOGITS_OF_A_BATCH allows."""
+def _batches(rows: list[_Row], model: PreTrainedModel) -> Iterator[list[_Row]]:
+    """Rows of like length together, as many as their logits and, on a CPU, its caches allow."""
+    most_tokens = LOGITS_OF_A_BATCH // model.config.vocab_size
+    if model.device.type == "cpu":
+        most_tokens = min(most_tokens, CPU_TOKENS_OF_A_BATCH)
     rows = sorted(rows, key=lambda row: len(row.ids), reverse=True)
     while rows:
-        count = max(1, LOGITS_OF_A_BATCH // (len(rows[0].ids) * vocabulary))
+        count = max(1, most_tokens // len(rows[0].ids))
         yield rows[:count]
         rows = rows[count:]
 
@@ -179,10 +206,17 @@ def _score_batch(loaded: LoadedModel, batch: list[_Row]) -> None:
     inputs, starts = padded(loaded, [row.ids for row in batch])
     logits = _forward(loaded.model, inputs).logits.float()
     targets = inputs["input_ids"][:, 1:]
-    nats = nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), targets, reduction="none").cpu().numpy()
-    for row, row_nats, start in zip(batch, nats, starts.tolist(), strict=True):
-        scored = row_nats[start + row.scored_from - 1 : start + len(row.ids) - 1]
-        row.score.nats[row.slot : row.slot + len(scored)] = scored
+    nats = nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), targets, reduction="none")
+    likeliest, token = logits[:, :-1].max(dim=-1)
+    # ln p of the likeliest token: its logit is ahead of the target's by so much.
+    lead = likeliest - logits[:, :-1].gather(2, targets[..., None]).squeeze(2)
+    confidence = (lead - nats).exp()
+    results = (tensor.cpu().numpy() for tensor in (nats, confidence, token == targets))
+    for row, start, *values in zip(batch, starts.tolist(), *results, strict=True):
+        scored = slice(start + row.scored_from - 1, start + len(row.ids) - 1)
+        place = slice(row.slot, row.slot + scored.stop - scored.start)
+        score = row.score
+        score.nats[place], score.confidence[place], score.is_likeliest[place] = (part[scored] for part in values)
 
 
 @torch.inference_mode()

@@ -41,8 +41,21 @@ PROMISED = {
         "--overwrite",
         "--json",
     },
-    "evaluate": {"--simulation", "--max-bases", "--json"},
+    "check": {"--sequences", "--column", "--json"},
+    "evaluate": {
+        "--sequences",
+        "--count-on",
+        "--annotations",
+        "--stride-fraction",
+        "--simulation",
+        "--max-bases",
+        "--column",
+        "--json",
+    },
+    "report": {"--json"},
     "embed": {"--output", "-o", "--layer", "--pooling", "--column", "--overwrite"},
+    "compress": {"--output", "-o", "--lanes", "--overwrite", "--json"},
+    "decompress": {"--output", "-o", "--other-machine", "--overwrite"},
 }
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -76,7 +89,7 @@ def test_help_answers_at_once_and_without_torch(command):
         "import sys; from primase.cli import app; app(standalone_mode=False); "
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
-    assert processor_seconds([sys.executable, "-c", program, command, "--help"]) < 0.4
+    assert processor_seconds([sys.executable, "-c", program, command, "--help"], enough=0.4) < 0.4
 
 
 def test_version_and_no_arguments(primase):
@@ -91,7 +104,7 @@ def test_json_is_alone_on_stdout(primase, inputs, workplace):
         ("prepare", genome, "-o", "corpus", *recipe): {"records": 1, "unknown_tokens": 0},
         ("plan", genome, *recipe): {"train_windows": 85, "steps": 2},
         ("pretrain", genome, "-o", "run", *recipe): {"run": "run", "steps": 2, "interrupted": None},
-        ("evaluate", "run"): {"model": "run", "windows": 10, "schema_version": 1},
+        ("evaluate", "run"): {"model": "run", "windows": 10, "schema_version": 2},
         ("doctor",): {"device": "cuda" if _has_cuda() else "cpu"},
     }
     for arguments, expected in keys.items():
@@ -115,7 +128,9 @@ def test_text_says_what_was_done_and_what_to_type_next(primase, inputs, workplac
     trained = primase("pretrain", "corpus", "-o", "run", *recipe).out
     assert trained.startswith("The plan:\n  parameters ") and "warning: random split" in trained
     assert re.search(r"Trained 2 steps, best on validation \d\.\d{4} bits per base \(step 2\)", trained)
-    assert trained.endswith("The model is run/final\nWhat it is worth:  primase evaluate run\n")
+    assert trained.endswith(
+        "The model is run/final\nself-tests: 7 of 7 passed\nWhat it is worth:  primase evaluate run\n"
+    )
     measured = primase("evaluate", "run").out
     assert re.search(r"^this model +\d\.\d{4}   \d\.\d{4} to \d\.\d{4}$", measured, re.MULTILINE)
     assert re.search(r"^uniform +2\.0000 ", measured, re.MULTILINE) and "Verdict: " in measured

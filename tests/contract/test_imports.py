@@ -48,7 +48,7 @@ def test_importing_is_light(statement, forbidden):
 
 
 def test_help_answers_in_under_a_third_of_a_second():
-    assert processor_seconds([sys.executable, "-m", "primase", "--help"]) < 0.3
+    assert processor_seconds([sys.executable, "-m", "primase", "--help"], enough=0.3) < 0.3
 
 
 def test_public_names_are_what_they_say():

@@ -252,3 +252,21 @@ def test_an_order_that_was_not_counted_is_refused():
     models = MarkovModels.fit([ascii_window("ACGTTGCA")], max_order=2)
     with pytest.raises(InputError, match="choose 0 to 2"):
         models.surprisal(ascii_window("ACGT"), 3)
+
+
+def test_cells_are_sums_along_windows_whose_context_goes_on():
+    rng = np.random.default_rng(3)
+    training = [rng.integers(0, 4, 3000, dtype=np.uint8)]
+    windows = [rng.integers(0, 5, size, dtype=np.uint8) for size in (9000, 1, 700)]
+    windows.insert(1, np.full(5, 4, np.uint8))
+    models = MarkovModels.fit(training, max_order=12)
+    cell_bases = [np.array([4000, 1, 4999]), np.array([5]), np.array([1]), np.array([300, 400])]
+    score = models.score(windows, cell_bases)
+    of_base = [np.array([models.surprisal(window, order) for order in range(13)]) for window in windows]
+    expected = [
+        np.nansum(part, axis=1)
+        for values, cells in zip(of_base, cell_bases, strict=True)
+        for part in np.split(values, np.cumsum(cells)[:-1], axis=1)
+    ]
+    np.testing.assert_allclose(score.bits, expected)
+    assert score.bases.sum() == sum(int((window < 4).sum()) for window in windows)

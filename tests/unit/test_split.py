@@ -57,6 +57,35 @@ def test_a_record_that_is_not_there_is_named():
         split(genome({"I": 10, "II": 10}), strategy="records", heldout_records=("chr9",))
 
 
+def test_named_regions_are_held_out_and_windows_across_their_edges_left_out():
+    windows = genome({"a:b": 30, "c": 30})
+    regions = ("c:1,051-1,500", "c:2901-3000")
+    parts = split(windows, heldout_regions=regions, validation_fraction=0.0, gap_bases=0).parts
+    expected = [TRAIN] * 30 + [TRAIN] * 10 + [UNUSED] + [HELDOUT] * 4 + [TRAIN] * 14 + [HELDOUT]
+    assert parts.tolist() == expected
+    assert split(windows, heldout_regions=("a:b:1-500",), gap_bases=0, block_bases=300).strategy == "regions"
+    with pytest.raises(InputError, match="no window lies inside c:4001-5000"):
+        split(windows, heldout_regions=("c:4001-5000",))
+    with pytest.raises(InputError, match="heldout_regions: there is no record 'd'; the records are a:b, c"):
+        split(windows, heldout_regions=("d:1-500",))
+
+
+@pytest.mark.parametrize("text", ["chr1", "chr1:5", "chr1:0-9", "chr1:9-5", "chr1:a-b", ":1-2", "chr1:,-,"])
+def test_what_is_no_region_is_refused(text):
+    with pytest.raises(InputError, match="is no region: write NAME:FIRST-LAST"):
+        split(genome({"chr1": 10}), heldout_regions=(text,))
+
+
+def test_regions_and_records_exclude_each_other():
+    for settings, message in (
+        ({"heldout_records": ("a",), "heldout_regions": ("b:1-5",)}, "one of them"),
+        ({"strategy": "regions"}, "needs heldout_regions"),
+        ({"strategy": "blocks", "heldout_regions": ("b:1-5",)}, "no effect on a blocks split"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            SplitSettings(**settings)
+
+
 def test_blocks_are_long_and_contiguous_with_a_gap_around_them():
     plan = split(genome({"chr": 1000}), strategy="blocks", block_bases=5000, gap_bases=300, heldout_fraction=0.2)
     parts = plan.parts

@@ -10,7 +10,21 @@ from types import FrameType
 
 import typer
 
-from primase.cli import demo, doctor, embed, evaluate, plan, prepare, pretrain, simulate, tokenizer
+from primase.cli import (
+    check,
+    compress,
+    decompress,
+    demo,
+    doctor,
+    embed,
+    evaluate,
+    plan,
+    prepare,
+    pretrain,
+    report,
+    simulate,
+    tokenizer,
+)
 from primase.errors import PrimaseError
 from primase.version import __version__
 
@@ -37,7 +51,21 @@ def _options(
     pass
 
 
-for module in (demo, doctor, simulate, tokenizer, prepare, plan, pretrain, evaluate, embed):
+for module in (
+    demo,
+    doctor,
+    simulate,
+    tokenizer,
+    prepare,
+    plan,
+    pretrain,
+    check,
+    evaluate,
+    report,
+    embed,
+    compress,
+    decompress,
+):
     app.command(name=module.__name__.rsplit(".", 1)[1])(module.command)
 
 

@@ -7,7 +7,7 @@ import typer
 
 from primase.cli import options
 from primase.cli.display import Display
-from primase.cli.evaluate import table
+from primase.cli.evaluation_table import table
 from primase.cli.plan import print_plan
 from primase.cli.simulate import write_genome
 from primase.cli.writing import writing
@@ -53,7 +53,7 @@ def command(
         typer.echo("3. Measuring it on held-out chromosomes, beside its rivals and the source's true entropy")
         with Display() as display:
             source = read_simulation(simulation_file(genome))
-            evaluation = evaluate(output, entropy=source.window_bits, progress=display.stage)
+            evaluation = evaluate(output, source=source.surprisal, progress=display.stage)
     typer.echo(table(evaluation))
     vector = embed(output, [EXAMPLE_SEQUENCE])[0]
     first = ", ".join(f"{value:.3f}" for value in vector[:2])
@@ -72,7 +72,7 @@ def _simulate(genome: Path, bases: int, output: Path, overwrite: bool) -> None:
 
 
 def _print_summary(output: Path, evaluation) -> None:
-    reached, best = evaluation.forward.bits_per_base, evaluation.rivals[1]
+    reached, best = evaluation.forward.bits_per_base, evaluation.rival("markov")
     truth = evaluation.true_entropy_bits_per_base
     closed = (best.bits_per_base - reached) / (best.bits_per_base - truth)
     verdict = (

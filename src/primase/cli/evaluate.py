@@ -7,12 +7,31 @@ import typer
 
 from primase.cli import options
 from primase.cli.display import Display
+from primase.cli.evaluation_table import table
 from primase.cli.writing import writing
 from primase.errors import InputError
 
 
 def command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    model: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run; or a model folder or Hub name, with --sequences.")
+    ],
+    sequences: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Measure these FASTA files or tables, not the held-out part. Repeatable."),
+    ] = None,
+    count_on: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="What the rivals count on, where not a run's training part. Repeatable."),
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="GFF3, GTF or BED: figures for coding, exon, intron, intergenic."),
+    ] = None,
+    stride_fraction: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1.0, metavar="SHARE", help="How far a full context slides, as a share of it (0.5)."),
+    ] = None,
     simulation: Annotated[
         Path | None,
         typer.Option(
@@ -22,64 +41,43 @@ def command(
     max_bases: Annotated[
         int | None, typer.Option(min=1, metavar="BASES", help="Measure on a fixed draw of about so many bases.")
     ] = None,
+    column: options.Column = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Say what a model is worth on bases it has not seen.
 
-    Bits per base on the held-out part, beside Markov models on the same bases and the untrained twin, and the verdict.
+    Bits per base on a run's held-out part, or on sequences of yours, beside Markov models, a copy mixture and the
+    untrained twin on the same bases, and the verdict. A run also gets its report.html and model card.
     """
     from primase.evaluation.evaluate import evaluate
-    from primase.run_folder import RunFolder
 
-    counts = RunFolder.open(run).corpus().description["base_counts"]
-    entropy = _entropy(simulation, sum(counts[base] for base in "ACGTN")) if simulation else None
-    with writing(run), Display() as display:
-        result = evaluate(run, entropy=entropy, max_bases=max_bases, progress=display.stage)
+    source = _source(simulation, model) if simulation else None
+    with writing(Path(model)), Display() as display:
+        result = evaluate(
+            model,
+            sequences=sequences or (),
+            count_on=count_on or (),
+            annotations=annotations,
+            source=source,
+            max_bases=max_bases,
+            stride_fraction=stride_fraction,
+            column=column,
+            progress=display.stage,
+        )
     typer.echo(result.model_dump_json(indent=2) if as_json else table(result))
 
 
-def _entropy(file: Path, genome_bases: int):
-    """What `evaluate` takes as the entropy of the source. Raises InputError where another genome came from it."""
+def _source(file: Path, run: str):
+    """What `evaluate` takes as the source. Raises InputError where the run's genome came from another one."""
+    from primase.run_folder import RunFolder
     from primase.simulate import read_simulation
 
+    counts = RunFolder.open(run).corpus().description["base_counts"]
+    genome_bases = sum(counts[base] for base in "ACGTN")
     source = read_simulation(file)
     if sum(source.record_bases) != genome_bases:
         raise InputError(
             f"{file}: describes a genome of {sum(source.record_bases):,} bases, and this run's has {genome_bases:,}; "
             "give the .json that was written beside the run's genome"
         )
-    return source.window_bits
-
-
-def table(result) -> str:
-    """A `primase.results.Evaluation` as text."""
-    part = result.part.replace("heldout", "held-out")
-    lines = [
-        f"{result.model}: {result.forward.bases:,} {part} bases in {result.windows:,} windows "
-        f"({result.split_strategy} split), {result.tokens:,} tokens",
-        "",
-        f"{'lower is better, guessing is 2':<36}{'bits per base':>14}   95 % interval",
-    ]
-    estimates = [
-        ("this model", result.forward),
-        ("  reverse complement", result.reverse_complement),
-        ("  mean of both strands", result.both_strands_mean),
-    ]
-    if result.repeat is not None:
-        estimates += [("  repeat (soft-masked) bases", result.repeat), ("  other bases", result.non_repeat)]
-    for name, estimate in estimates:
-        if estimate is not None:
-            lines.append(f"{name:<36}{estimate.bits_per_base:>14.4f}   {estimate.low:.4f} to {estimate.high:.4f}")
-    lines += ["", f"{'rivals on the same bases':<36}{'bits per base':>14}   this model is better by (millibits)"]
-    for rival in result.rivals:
-        lines.append(
-            f"{rival.name:<36}{rival.bits_per_base:>14.4f}   {rival.model_advantage_millibits:+.1f} "
-            f"({rival.low:+.1f} to {rival.high:+.1f})"
-        )
-    orders = [f"{order:>4}: {bits:.3f}" for order, bits in enumerate(result.markov_bits_per_base)]
-    lines += ["", "Markov models by order:"]
-    lines += ["".join(orders[first : first + 6]) for first in range(0, len(orders), 6)]
-    lines += ["", f"Verdict: {result.verdict}."]
-    if result.unknown_tokens:
-        lines.append(f"Warning: {result.unknown_tokens:,} tokens were unknown to the tokenizer.")
-    return "\n".join(lines)
+    return source.surprisal

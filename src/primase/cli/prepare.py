@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from primase.cli import options
 from primase.cli.display import Display
 from primase.cli.writing import writing
+
+if TYPE_CHECKING:
+    from primase.results import Leakage
 
 
 def command(
@@ -30,9 +33,10 @@ def command(
     settings_of_run = Recipe.load(recipe, options.overrides(settings, column=column))
     with writing(output), Display() as display:
         corpus = prepare(sources, output, settings_of_run, overwrite=overwrite, progress=display.stage)
-    facts = corpus.description
+    facts, certificate = corpus.description, corpus.leakage()
+    leakage = certificate[0] if certificate else None
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(json.dumps(facts | {"leakage": leakage.model_dump() if leakage else None}, indent=2))
         return
     records = f"{facts['records']:,} record{'s' if facts['records'] != 1 else ''}"
     typer.echo(f"{output}: {records}, {facts['split']['strategy']} split")
@@ -45,3 +49,24 @@ def command(
         typer.echo(f"  {bases['outside_windows']:,} bases are in no window: record ends, and windows with an N")
     if facts["unknown_tokens"]:
         typer.echo(f"  {facts['unknown_tokens']:,} of {facts['tokens']:,} tokens are unknown to the tokenizer")
+    if groups := facts["split"].get("homology"):
+        typer.echo(
+            f"  stretches that resemble each other are on one side: {groups['linked_share']:.1%} of the bases resemble "
+            f"others, the largest group has {groups['largest_group_share']:.1%} (in {groups['largest_group_part']})"
+        )
+    if leakage:
+        _print_leakage(leakage)
+
+
+def _print_leakage(leakage: "Leakage") -> None:
+    part = {"heldout": "held-out", "validation": "validation"}[leakage.part]
+    draw = "" if leakage.windows == leakage.windows_of_part else f" (looked at: {leakage.windows:,} of them)"
+    typer.echo(f"What of the {part} windows{draw} stands in the training part too, on either strand:")
+    typer.echo(
+        f"  as a whole {leakage.exact_copy_share:.1%}, at least half of the {leakage.kmer_bases}-mers "
+        f"{leakage.half_kmers_share:.1%}"
+    )
+    typer.echo(
+        f"  on average {leakage.mean_kmer_share:.1%} of a window's {leakage.kmer_bases}-mers, and "
+        f"{leakage.minimizer_containment:.1%} of all minimizers of {leakage.minimizer_bases} bases"
+    )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from primase.cli import options
+from primase.cli.check import summary
 from primase.cli.display import Display
 from primase.cli.plan import print_plan
 from primase.cli.writing import writing
@@ -104,4 +105,7 @@ def _print_end(result) -> None:
         else ""
     )
     typer.echo(f"Trained {result.steps:,} steps{measured}. The model is {result.run / 'final'}")
+    typer.echo(summary(len(result.passed_checks + result.failed_checks), result.failed_checks))
+    if result.failed_checks:
+        typer.echo(f"Why that matters:  primase check {result.run}")
     typer.echo(f"What it is worth:  primase evaluate {result.run}")

@@ -11,6 +11,9 @@ from primase.recipe import DataSettings
 WINDOW_DTYPE = np.dtype([("start", "<i8"), ("length", "<i4"), ("record", "<i4"), ("part", "u1")])
 """A window: its first base in the corpus, its length in bases, the index of its record, its part."""
 
+TRAIN, VALIDATION, HELDOUT, UNUSED = 0, 1, 2, 3
+PARTS = {"train": TRAIN, "validation": VALIDATION, "heldout": HELDOUT}
+
 CHUNK_WINDOWS = 1 << 20
 """Windows handled at once. A genome has millions; a few arrays over all of them would outgrow the bases themselves."""
 

@@ -4,15 +4,16 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from primase.corpus.cut import chunks, cut_windows
+from primase.corpus.cut import cut_windows
 from primase.corpus.ingest import Progress, Records, names_of, write_bases
 from primase.corpus.split import PARTS, UNUSED, SplitChoice, split_windows
-from primase.corpus.store import SCHEMA_VERSION, Corpus
+from primase.corpus.store import SCHEMA_VERSION, Corpus, bases_reader
 from primase.errors import InputError, OutputExistsError
 from primase.formats import sequence_files
 from primase.hub import TOKENIZER_FILES, local_folder
@@ -40,22 +41,22 @@ def prepare(
     _refuse_to_replace(output, overwrite)
     files = sequence_files(sources)
     _refuse_corpora(files)
-    tokenizer = None if recipe.tokenizer.kind == "byte-pair" else _ready_tokenizer(recipe)
+    pretrained = _pretrained_tokenizer(recipe) if recipe.tokenizer.kind == "pretrained" else None
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         records = write_bases(files, partial, recipe.data, progress)
-        windows, choice = _cut_and_split(files, records, partial, recipe)
+        windows, choice = _cut_and_split(files, records, partial, recipe, progress)
         np.save(partial / "windows.npy", windows)
+        del windows  # those of a large genome are not held beside what follows
         corpus = Corpus(partial, {})
-        if tokenizer is None:
-            progress("training the tokenizer", 0.0)
-            tokenizer = _train_byte_pair(corpus, recipe)
+        _certify(corpus, recipe.seed, progress)
+        tokenizer = pretrained or _own_tokenizer(corpus, recipe, progress)
         tokenizer.padding_side = recipe.tokenizer.padding_side
         tokenizer.save_pretrained(partial / "tokenizer")
         token_facts = _tokenize(corpus, SequenceEncoder(tokenizer), progress)
-        description = _describe(files, records, windows, choice, recipe, partial) | token_facts
+        description = _describe(files, records, corpus, choice, recipe) | token_facts
         (partial / "corpus.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
         if output.exists():
             shutil.rmtree(output)
@@ -83,7 +84,9 @@ def _refuse_corpora(files: list[Path]) -> None:
             raise InputError(f"{file.parent}: is prepared already; give it to primase pretrain, with nothing beside it")
 
 
-def _cut_and_split(files: list[Path], records: Records, folder: Path, recipe: Recipe) -> tuple[np.ndarray, SplitChoice]:
+def _cut_and_split(
+    files: list[Path], records: Records, folder: Path, recipe: Recipe, progress: Progress
+) -> tuple[np.ndarray, SplitChoice]:
     """The table of windows with the part of each, and how the parts were chosen."""
     longest = int((records.places.ends - records.places.starts).max())
     try:
@@ -93,34 +96,43 @@ def _cut_and_split(files: list[Path], records: Records, folder: Path, recipe: Re
                 f"{longest:,}; set data.window_bases lower"
             )
         windows = cut_windows(records.places, records.unknown, recipe.data)
-        choice = split_windows(
-            windows,
-            records.places.starts,
-            Corpus(folder, {}).record_names,
-            recipe.split,
-            seed=recipe.seed,
-            is_table=records.from_table,
-        )
+        bases_of_corpus = int(records.places.ends[-1])
+        with bases_reader(folder) as read:
+
+            def read_bases(start: int, stop: int) -> bytes:
+                progress("comparing stretches", stop / bases_of_corpus)
+                return read(start, stop)
+
+            choice = split_windows(
+                windows,
+                records.places.starts,
+                Corpus(folder, {}).record_names,
+                recipe.split,
+                seed=recipe.seed,
+                is_table=records.from_table,
+                read_bases=read_bases,
+            )
     except InputError as error:
         raise InputError(f"{names_of(files)}: {error}") from error
     return windows, choice
 
 
-def _ready_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
+def _pretrained_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
+    return load_tokenizer(local_folder(recipe.tokenizer.name, TOKENIZER_FILES))
+
+
+def _own_tokenizer(corpus: Corpus, recipe: Recipe, progress: Progress) -> PreTrainedTokenizerBase:
+    """Byte pairs are those of the training part alone: a token must not know the held-out bases."""
     settings = recipe.tokenizer
     if settings.kind == "base":
         return base_tokenizer()
     if settings.kind == "kmer":
         return kmer_tokenizer(settings.k)
-    return load_tokenizer(local_folder(settings.name, TOKENIZER_FILES))
-
-
-def _train_byte_pair(corpus: Corpus, recipe: Recipe) -> PreTrainedTokenizerBase:
-    """Byte pairs of the training part alone: a token must not know the held-out bases."""
+    progress("training the tokenizer", 0.0)
     return train_byte_pair_tokenizer(
         (window.tobytes() for window in corpus.iterate(corpus.part("train"))),
-        vocab_size=recipe.tokenizer.vocabulary_tokens,
-        max_token_bases=recipe.tokenizer.max_token_bases,
+        vocab_size=settings.vocabulary_tokens,
+        max_token_bases=settings.max_token_bases,
     )
 
 
@@ -156,15 +168,24 @@ def _batches(lengths: np.ndarray, batch_bases: int) -> Iterable[tuple[int, int]]
         first = last
 
 
-def _describe(
-    files: list[Path], records: Records, windows: np.ndarray, choice: SplitChoice, recipe: Recipe, folder: Path
-) -> dict:
+def _certify(corpus: Corpus, seed: int, progress: Progress) -> None:
+    """leakage.json and leakage.npy, where something was held out or is there to validate on."""
+    from primase.corpus.leakage import certify  # numba: only where it is needed
+
+    certificate = certify(corpus, seed=seed, progress=progress)
+    if certificate is not None:
+        leakage, windows = certificate
+        np.save(corpus.folder / "leakage.npy", windows)
+        leakage.write(corpus.folder / "leakage.json")
+
+
+def _describe(files: list[Path], records: Records, corpus: Corpus, choice: SplitChoice, recipe: Recipe) -> dict:
     windows_per_part, bases_per_part = np.zeros(4, int), np.zeros(4)
-    for chunk in chunks(windows):
+    checksum = hashlib.sha256(records.bases_sha256.encode())
+    for chunk in corpus.iterate_windows():
         windows_per_part += np.bincount(chunk["part"], minlength=4)
         bases_per_part += np.bincount(chunk["part"], weights=chunk["length"], minlength=4)
-    checksum = hashlib.sha256(records.bases_sha256.encode())
-    checksum.update(windows)
+        checksum.update(chunk)
     return {
         "schema_version": SCHEMA_VERSION,
         "sources": [{"name": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files],
@@ -174,7 +195,8 @@ def _describe(
         "recipe_digest": recipe.digest("seed", "data", "split", "tokenizer"),
         "data": recipe.data.model_dump(mode="json"),
         "split": recipe.split.model_dump(mode="json")
-        | {"strategy": choice.strategy, "seed": recipe.seed, "heldout_records": list(choice.heldout_records)},
+        | {"strategy": choice.strategy, "seed": recipe.seed, "heldout_records": list(choice.heldout_records)}
+        | ({"homology": asdict(choice.homology)} if choice.homology else {}),
         "windows": {name: int(windows_per_part[code]) for name, code in PARTS.items()}
         | {"unused": int(windows_per_part[UNUSED])},
         "bases": {name: int(bases_per_part[code]) for name, code in PARTS.items()}
@@ -182,7 +204,7 @@ def _describe(
             "unused": int(bases_per_part[UNUSED]),
             "outside_windows": sum(records.base_counts[letter] for letter in "ACGTN") - int(bases_per_part.sum()),
         },
-        "tokenizer_sha256": _sha256(folder / "tokenizer" / "tokenizer.json"),
+        "tokenizer_sha256": _sha256(corpus.folder / "tokenizer" / "tokenizer.json"),
         "digest": checksum.hexdigest()[:16],
     }
 

@@ -7,10 +7,12 @@ windows.npy       start (int64), length (int32), part (uint8) of each window, in
 tokens.bin        token ids of each window, and token_starts.npy where each begins (byte-pair tokenizers only:
                   the tokens of base and k-mer tokenizers are arithmetic on the bases, faster than reading them)
 tokenizer/        the tokenizer, as transformers saves it
+leakage.json      how much of the held-out part can be read in the training part, and leakage.npy for each window
 """
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +20,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from primase.corpus.split import PARTS
+from primase.corpus.split import PARTS, ReadBases
 from primase.errors import InputError, MissingFileError
+from primase.results import Leakage
 
 SCHEMA_VERSION = 1
+
+WINDOWS_AT_ONCE = 1 << 16
+
+LEAKAGE_DTYPE = np.dtype([("window", "<i8"), ("kmer_share", "<f4"), ("is_exact", "?")])
+"""A window that was looked at for leakage: its index, the share of its k-mers that the training part has on either
+strand (0 to 1), and whether it stands there letter for letter."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,14 @@ class Corpus:
     def windows(self) -> np.ndarray:
         """Structured array [windows] of `cut.WINDOW_DTYPE`, in genome order."""
         return np.load(self.folder / "windows.npy", allow_pickle=False)
+
+    def iterate_windows(self) -> Iterator[np.ndarray]:
+        """The table of windows from the file, WINDOWS_AT_ONCE at a time, for who cannot hold it in memory."""
+        with open(self.folder / "windows.npy", "rb") as stream:
+            np.lib.format.read_magic(stream)
+            _, _, dtype = np.lib.format.read_array_header_1_0(stream)
+            while len(chunk := np.frombuffer(stream.read(WINDOWS_AT_ONCE * dtype.itemsize), dtype)):
+                yield chunk
 
     def part(self, name: str) -> np.ndarray:
         """Indices into `windows` of one part: train, validation or heldout."""
@@ -131,17 +148,49 @@ class Corpus:
         record = pq.read_table(self.folder / "records.parquet", columns=["name", "start"]).slice(int(row["record"]), 1)
         return record["name"][0].as_py(), int(row["start"]) - record["start"][0].as_py()
 
+    def leakage(self) -> tuple[Leakage, np.ndarray] | None:
+        """The leakage certificate, and a structured array [windows] of LEAKAGE_DTYPE in genome order.
+
+        None where there is none: nothing was held out, or an older Primase prepared the corpus. Raises InputError where
+        it cannot be read.
+        """
+        files = self.folder / "leakage.json", self.folder / "leakage.npy"
+        if not files[0].is_file():
+            return None
+        try:
+            return Leakage.model_validate_json(files[0].read_text("utf-8")), np.load(files[1], allow_pickle=False)
+        except (ValueError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{files[0]}: not readable ({reason}); run primase prepare again") from error
+
     @property
     def digest(self) -> str:
         """Checksum of the bases, the windows and their parts: the same corpus gives the same digest anywhere."""
         return self.description["digest"]
 
 
+@contextmanager
+def bases_reader(folder: Path) -> Iterator[ReadBases]:
+    """Reads stretches of bases.bin. Not mapped: pages of a map stay counted as memory of the process."""
+    with open(folder / "bases.bin", "rb") as stream:
+
+        def read(start: int, stop: int) -> bytes:
+            stream.seek(start)
+            return stream.read(stop - start)
+
+        yield read
+
+
 def draw_windows(corpus: Corpus, part: str, max_bases: int | None, seed: int) -> np.ndarray:
     """Indices of the windows of a part, or of a fixed draw of about `max_bases` bases of it, in genome order."""
     indices = corpus.part(part)
+    return indices[draw(corpus.windows["length"][indices], max_bases, seed)]
+
+
+def draw(lengths: np.ndarray, max_bases: int | None, seed: int) -> np.ndarray:
+    """Places, in order, of `lengths` that add up to about `max_bases`; a larger draw of a seed holds a smaller one."""
     if max_bases is None:
-        return indices
-    order = np.random.default_rng(seed).permutation(indices)
-    bases = np.cumsum(corpus.windows["length"][order], dtype=np.int64)
+        return np.arange(len(lengths))
+    order = np.random.default_rng(seed).permutation(len(lengths))
+    bases = np.cumsum(lengths[order], dtype=np.int64)
     return np.sort(order[: max(1, int(np.searchsorted(bases, max_bases)) + 1)])

@@ -1,67 +1,56 @@
 """Bits per base: total nats of the held-out text / ln 2 / number of A, C, G, T bases in it.
 
 The denominator is the same for every tokenizer. Tokens that hold no base (ends, separators, N) cost bits and add no
-base. Uniform guessing is 2.0. Intervals resample blocks of neighbouring windows, since neighbours resemble each other.
+base. Uniform guessing is 2.0. Intervals resample blocks of neighbouring cells, since neighbours resemble each other.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
 from primase import dna
+from primase.errors import ModelError
 from primase.results import Estimate
 from primase.scoring import WindowScore
 
 BLOCK_BASES = 10_000
-"""Neighbouring windows are resampled together in blocks of about this length."""
+"""Neighbouring cells are resampled together in blocks of about this length."""
 
 
-@dataclass(frozen=True)
-class WindowBits:
-    """Bits and bases of each window, the sums that every estimate is made of. All arrays are float64 [windows]."""
+def base_bits(bases: np.ndarray, score: WindowScore, bases_per_token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bits of each base of a stretch, float64 [bases] twice: of tokens with bases, and of tokens without.
 
-    bits: np.ndarray
-    bases: np.ndarray
-    repeat_bits: np.ndarray
-    repeat_bases: np.ndarray
-
-    def non_repeat(self) -> tuple[np.ndarray, np.ndarray]:
-        """Bits and bases of tokens outside repeats; tokens without a base belong to neither class."""
-        return self.bits - self.repeat_bits, self.bases - self.repeat_bases
-
-
-def window_bits(
-    windows: Iterable[np.ndarray], scores: Iterable[WindowScore], bases_per_token: np.ndarray
-) -> WindowBits:
-    """Sum token nats to windows; a token that spans the edge of a repeat is shared by its bases."""
-    rows = [_one_window(window, score, bases_per_token) for window, score in zip(windows, scores, strict=True)]
-    return WindowBits(*np.asarray(rows, np.float64).reshape(-1, 4).T)
-
-
-def _one_window(window: np.ndarray, score: WindowScore, bases_per_token: np.ndarray) -> tuple[float, ...]:
-    bits = score.nats / math.log(2)
-    is_acgt = dna.is_acgt(window)
-    is_repeat = dna.is_soft_masked(window)[is_acgt]
-    if not is_repeat.any():
-        return bits.sum(), is_acgt.sum(), 0.0, 0.0
+    A token's bits are shared out evenly to its bases. Those of a token without a base (N, an end) stand at the base
+    before it, in the second array: they belong to the stretch, and to no class of bases.
+    Raises ModelError where the tokens hold other bases than the stretch: the tokenizer cannot spell it.
+    """
+    token_bits = score.nats / math.log(2)
     token_bases = bases_per_token[score.ids].astype(np.int64)
-    token_ends = np.minimum(np.cumsum(token_bases), len(is_repeat))
-    repeats_before = np.r_[0, np.cumsum(is_repeat)]
-    token_repeats = repeats_before[token_ends] - repeats_before[np.maximum(token_ends - token_bases, 0)]
-    share = np.divide(token_repeats, token_bases, out=np.zeros(len(bits)), where=token_bases > 0)
-    return bits.sum(), is_acgt.sum(), (bits * share).sum(), is_repeat.sum()
+    places = np.flatnonzero(dna.is_acgt(bases))
+    if token_bases.sum() != len(places):
+        raise ModelError(
+            f"the tokenizer cannot spell this sequence: its tokens hold {token_bases.sum():,} of {len(places):,} "
+            "bases; measure a model whose tokenizer has a token for each of A, C, G and T"
+        )
+    with_bases, without = np.zeros(len(bases)), np.zeros(len(bases))
+    share = np.divide(token_bits, token_bases, out=np.zeros(len(token_bits)), where=token_bases > 0)
+    with_bases[places] = np.repeat(share, token_bases)
+    empty = np.flatnonzero(token_bases == 0)
+    if empty.size:
+        before = np.maximum(np.cumsum(token_bases)[empty] - 1, 0)
+        place = places[before] if len(places) else np.zeros(len(empty), np.int64)
+        np.add.at(without, place, token_bits[empty])
+    return with_bases, without
 
 
 class BlockBootstrap:
-    """Resamples blocks of neighbouring windows (percentile bootstrap; Efron and Tibshirani 1993, ch. 8 and 13)."""
+    """Resamples blocks of neighbouring cells (percentile bootstrap; Efron and Tibshirani 1993, ch. 8 and 13)."""
 
-    def __init__(self, window_bases: np.ndarray, samples: int, seed: int) -> None:
-        """`window_bases` [windows]: the length of each window, in genome order."""
-        ends = np.cumsum(window_bases)
+    def __init__(self, cell_bases: np.ndarray, samples: int, seed: int) -> None:
+        """`cell_bases` [cells]: the length of each cell, in genome order."""
+        ends = np.cumsum(cell_bases)
         block_bases = min(BLOCK_BASES, max(1, int(ends[-1]) // 20)) if len(ends) else 1
-        self._block = ((ends - window_bases) // block_bases).astype(np.int64)
+        self._block = ((ends - cell_bases) // block_bases).astype(np.int64)
         _, self._block = np.unique(self._block, return_inverse=True)
         self.blocks = blocks = int(self._block.max()) + 1 if len(ends) else 0
         rng = np.random.default_rng(seed)
@@ -73,12 +62,12 @@ class BlockBootstrap:
         return np.bincount(self._block, weights=values)
 
     def ratios(self, bits: np.ndarray, bases: np.ndarray) -> np.ndarray:
-        """Bits per base of each resample, float64 [samples]."""
+        """Bits per base of each resample, float64 [samples]; a resample without a base is left out."""
         total_bases = self._weights @ self._per_block(bases)
-        return (self._weights @ self._per_block(bits)) / np.maximum(total_bases, 1)
+        return (self._weights @ self._per_block(bits))[total_bases > 0] / total_bases[total_bases > 0]
 
     def estimate(self, bits: np.ndarray, bases: np.ndarray) -> Estimate | None:
-        """The figure with its 95 % interval, or None where there is no base."""
+        """The figure with its 95 % interval from bits and bases of each cell, or None where there is no base."""
         if not bases.sum():
             return None
         low, high = np.quantile(self.ratios(bits, bases), (0.025, 0.975))

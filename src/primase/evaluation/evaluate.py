@@ -1,204 +1,257 @@
-"""`primase evaluate`: the held-out part through the model and through its rivals, and the verdict."""
+"""`primase evaluate`: bases through the model and through its rivals, and the verdict."""
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from primase import dna
 from primase.corpus.store import Corpus, draw_windows
 from primase.errors import InputError
-from primase.evaluation.bits_per_base import BlockBootstrap, WindowBits, window_bits
-from primase.evaluation.kmer_counts import MAX_DENSE_ORDER
-from primase.evaluation.markov import MAX_LISTED_CONTEXTS, MarkovModels
-from primase.models.build import build_model
-from primase.recipe import Recipe
-from primase.results import Estimate, Evaluation, Rival
+from primase.evaluation.bits_per_base import BlockBootstrap
+from primase.evaluation.leaked import leaked_loss
+from primase.evaluation.loci import choose_loci
+from primase.evaluation.model_bits import ModelBits, model_bits
+from primase.evaluation.rivals import (
+    Counted,
+    MarkovRivals,
+    TrainingBases,
+    as_rival,
+    copy_rival,
+    markov_rivals,
+    source_rival,
+    untrained_bits_per_base,
+)
+from primase.evaluation.routing import measure_routing
+from primase.evaluation.sample import Sample, Tally
+from primase.evaluation.verdict import verdict
+from primase.formats.annotations import Annotations, read_annotations
+from primase.recipe import EvaluationSettings, ModelSettings
+from primase.report.card import write_card
+from primase.report.page import write_report
+from primase.results import Evaluation, Locus
 from primase.run_folder import RunFolder
-from primase.scoring import LoadedModel, WindowScore, load_model, score_windows
+from primase.scoring import LoadedModel, load_model
 
-FEWEST_BLOCKS = 10
-"""With fewer blocks to resample, an interval says more about luck than about the model."""
-
-Entropy = Callable[[list[np.ndarray]], np.ndarray]
-"""Bits of each window under the source that it was drawn from; known for a simulated genome only."""
+Progress = Callable[[str, float], None]
+Source = Callable[[list[np.ndarray]], list[np.ndarray]]
+"""Bits of each base of stretches under the source that they were drawn from; known for a simulated genome only."""
 
 
 def evaluate(
-    run_folder: str | Path,
+    model: str | Path,
     *,
-    entropy: Entropy | None = None,
+    sequences: Sequence[str | Path] = (),
+    count_on: Sequence[str | Path] = (),
+    annotations: str | Path | None = None,
+    source: Source | None = None,
     max_bases: int | None = None,
-    progress: Callable[[str, float], None] = lambda what, share: None,
+    stride_fraction: float | None = None,
+    column: str | None = None,
+    progress: Progress = lambda what, share: None,
 ) -> Evaluation:
-    """Measure the final model of a run on its held-out part and write evaluation.json into the run.
+    """Measure a model on bases that it has not seen, beside its rivals.
 
-    Raises MissingFileError where there is no run or no final model, InputError where nothing was held out.
+    `model`: a run, whose held-out part is measured, with the result in its evaluation.json and its report; or any
+    causal model folder or Hub name, for which `sequences` (FASTA files or tables) must be given. With `sequences`
+    nothing is written. `count_on`: what the counting rivals count on, where it is not a run's training part.
+    `annotations`: GFF3, GTF or BED of the measured records. `source`: the simulated source of the genome.
+    `stride_fraction`: a context that is full slides by this share of itself.
+
+    Raises MissingFileError where there is no run or no final model, InputError where nothing was held out or a file
+    cannot be used, ModelError where the model's tokenizer cannot spell the bases.
     """
-    run = RunFolder.open(run_folder)
-    windows = run.corpus().description["windows"]
-    if not windows["heldout"] and not windows["validation"]:
+    run = RunFolder(Path(model))
+    is_run = run.recipe_file.is_file()
+    if not is_run and not sequences:
         raise InputError(
-            f"{run.folder}: trained on the whole genome, so no base is left to measure on; pretrain with "
-            "split.heldout_fraction above 0"
+            f"{model}: is no run of Primase, so it has no held-out part; say what to measure with --sequences"
         )
-    loaded = load_model(run.folder)
-    result = evaluate_on_corpus(
-        loaded,
-        run.recipe(),
-        run.corpus(),
-        name=run.folder.name,
-        entropy=entropy,
-        max_bases=max_bases,
-        progress=progress,
-    )
-    result.write(run.evaluation_file)
+    corpus = run.corpus() if is_run else None
+    if not sequences:
+        _refuse_without_heldout_part(run, corpus)
+    marks = read_annotations(annotations) if annotations else None
+    method = Method.of_run(run, stride_fraction) if is_run else Method.of_model(stride_fraction)
+    loaded = load_model(model)
+    if sequences:
+        subject = Subject.of_files(sequences, column, marks)
+    else:
+        subject = Subject.held_out(corpus, max_bases or method.settings.max_bases, method.seed, marks)
+    training = _training(corpus, count_on, column)
+    result = measure(loaded, method, subject, training, name=Path(model).name, source=source, progress=progress)
+    if is_run and not sequences:
+        result.write(run.evaluation_file)
+        write_report(run.folder)
+        write_card(run.folder)
     return result
 
 
-def evaluate_on_corpus(
+def _refuse_without_heldout_part(run: RunFolder, corpus: Corpus) -> None:
+    windows = corpus.description["windows"]
+    if not windows["heldout"] and not windows["validation"]:
+        raise InputError(
+            f"{run.folder}: trained on the whole genome, so no base is left to measure on; pretrain with "
+            "split.heldout_fraction above 0, or give other sequences with --sequences"
+        )
+
+
+@dataclass(frozen=True)
+class Method:
+    """How to measure, and how to build the untrained twin."""
+
+    settings: EvaluationSettings
+    model: ModelSettings
+    seed: int
+
+    @classmethod
+    def of_run(cls, run: RunFolder, stride_fraction: float | None = None) -> "Method":
+        """As the run's recipe says."""
+        recipe = run.recipe()
+        return cls(_with_stride(recipe.evaluation, stride_fraction), recipe.model, recipe.seed)
+
+    @classmethod
+    def of_model(cls, stride_fraction: float | None = None) -> "Method":
+        """For a model without a recipe."""
+        # The twin is built from the loaded model's configuration: of the model settings, only the kernels matter.
+        return cls(_with_stride(EvaluationSettings(), stride_fraction), ModelSettings(config="-", experts="eager"), 0)
+
+
+def _with_stride(settings: EvaluationSettings, stride_fraction: float | None) -> EvaluationSettings:
+    return settings if stride_fraction is None else settings.model_copy(update={"stride_fraction": stride_fraction})
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, and what it is called."""
+
+    sample: Sample
+    part: str
+    split_strategy: str
+    corpus: Corpus | None
+
+    @classmethod
+    def held_out(cls, corpus: Corpus, max_bases: int | None, seed: int, marks: Annotations | None) -> "Subject":
+        part = "heldout" if len(corpus.part("heldout")) else "validation"
+        sample = Sample.of_corpus(corpus, draw_windows(corpus, part, max_bases, seed), marks)
+        return cls(sample, part, corpus.description["split"]["strategy"], corpus)
+
+    @classmethod
+    def of_files(cls, files: Sequence[str | Path], column: str | None, marks: Annotations | None) -> "Subject":
+        return cls(Sample.of_files(files, column, marks), ", ".join(Path(file).name for file in files), "given", None)
+
+
+def _training(corpus: Corpus | None, count_on: Sequence[str | Path], column: str | None) -> TrainingBases | None:
+    """What counting rivals learn from: the files named for it, else the run's training part, if there is a run."""
+    if count_on:
+        stretches = Sample.of_files(count_on, column, None).stretches
+        return TrainingBases(lambda: stretches, sum(map(len, stretches)))
+    if corpus is None:
+        return None
+    return TrainingBases(lambda: corpus.iterate_stretches(corpus.part("train")), corpus.part_bases("train"))
+
+
+def measure(
     loaded: LoadedModel,
-    recipe: Recipe,
-    corpus: Corpus,
+    method: Method,
+    subject: Subject,
+    training: TrainingBases | None,
     *,
     name: str,
-    entropy: Entropy | None,
-    max_bases: int | None,
-    progress: Callable[[str, float], None],
+    source: Source | None = None,
+    progress: Progress = lambda what, share: None,
 ) -> Evaluation:
-    """The measurement itself; every predictor sees the same windows, each from its start."""
-    settings = recipe.evaluation
-    part = "heldout" if len(corpus.part("heldout")) else "validation"
-    indices = draw_windows(corpus, part, max_bases or settings.max_bases, recipe.seed)
-    windows = list(corpus.iterate(indices))
-    bootstrap = BlockBootstrap(corpus.windows["length"][indices], settings.bootstrap_samples, recipe.seed)
+    """The measurement itself; every predictor prices the same stretches, each from its start.
 
-    tokens = _TokenCount()
-    forward = _model_bits(loaded, windows, settings.stride_fraction, tokens, lambda s: progress("scoring", s / 2))
-    reversed_windows = [dna.reverse_complement(window) for window in windows]
-    backward = _model_bits(
-        loaded,
-        reversed_windows,
-        settings.stride_fraction,
-        _TokenCount(),
-        lambda s: progress("scoring", 0.5 + s / 2),
-    )
-    progress("counting for the Markov models", 0.0)
-    markov = _markov_bits(corpus, windows, settings.markov_max_order)
-    by_order = markov.sum(axis=0) / forward.bases.sum()
-    best = int(np.argmin(by_order))
+    Raises InputError where the subject holds no base, ModelError where the tokenizer cannot spell one.
+    """
+    sample, settings = subject.sample, method.settings
+    bases = sample.base_counts()
+    if not bases.total:
+        raise InputError(f"the {subject.part} part holds no A, C, G or T, so there is nothing to measure on")
+    bootstrap = BlockBootstrap(sample.lengths, settings.bootstrap_samples, method.seed)
+    estimate = bootstrap.estimate
+    scored = model_bits(loaded, sample, settings.stride_fraction, progress)
+    counting = _count(sample, training, source, settings, progress)
     progress("scoring the untrained twin", 0.0)
-    untrained = _untrained_bits_per_base(loaded, recipe, windows)
-    true_bits = entropy(windows) if entropy else None
-
-    headline = bootstrap.estimate(forward.bits, forward.bases)
+    untrained = untrained_bits_per_base(loaded, method.model, method.seed, sample, settings.untrained_bases)
+    forward, markov = scored.forward, counting.markov
+    by_order = markov.by_order if markov else None
     rivals = [
-        _rival("uniform", 2.0 * forward.bases, forward, bootstrap),
-        _rival(f"Markov, order {best}, both strands", markov[:, best], forward, bootstrap),
-        _rival("untrained twin", untrained * forward.bases, forward, bootstrap),
+        as_rival("uniform", "uniform", _constant(2.0, bases), forward, bases, bootstrap),
+        *(as_rival(r.kind, r.name, r.tally, forward, bases, bootstrap, sample.class_names) for r in counting.all()),
+        as_rival("untrained", "untrained twin", _constant(untrained, bases), forward, bases, bootstrap),
     ]
-    if true_bits is not None:
-        rivals.append(_rival("the simulated source itself", true_bits, forward, bootstrap))
+    headline = estimate(forward.cells, bases.cells)
+    progress("measuring the experts", 0.0)
     return Evaluation(
         model=name,
-        part=part,
-        split_strategy=corpus.description["split"]["strategy"],
-        windows=len(windows),
-        tokens=tokens.tokens,
-        unknown_tokens=tokens.unknown,
+        part=subject.part,
+        split_strategy=subject.split_strategy,
+        stretches=len(sample.stretches),
+        windows=sample.cells,
+        tokens=scored.tokens,
+        unknown_tokens=scored.unknown_tokens,
         context_tokens=loaded.context_tokens,
         stride_fraction=settings.stride_fraction,
         bootstrap_blocks=bootstrap.blocks,
-        nats_per_token=float(forward.bits.sum() * np.log(2) / max(tokens.tokens, 1)),
+        nats_per_token=float(forward.total * np.log(2) / max(scored.tokens, 1)),
         forward=headline,
-        reverse_complement=bootstrap.estimate(backward.bits, backward.bases),
-        both_strands_mean=bootstrap.estimate((forward.bits + backward.bits) / 2, forward.bases),
-        repeat=bootstrap.estimate(forward.repeat_bits, forward.repeat_bases),
-        non_repeat=bootstrap.estimate(*forward.non_repeat()),
+        reverse_complement=estimate(scored.backward.cells, bases.cells),
+        both_strands_mean=estimate((forward.cells + scored.backward.cells) / 2, bases.cells),
+        classes={
+            class_name: figure
+            for column, class_name in enumerate(sample.class_names)
+            if (figure := estimate(forward.classes[:, column], bases.classes[:, column]))
+        },
         rivals=rivals,
-        markov_bits_per_base=by_order.tolist(),
-        best_markov_order=best,
-        true_entropy_bits_per_base=None if true_bits is None else float(true_bits.sum() / forward.bases.sum()),
-        verdict=_verdict(headline, rivals[1], by_order, bootstrap.blocks),
+        markov_bits_per_base=None if by_order is None else by_order.tolist(),
+        best_markov_order=markov.best_order if markov else None,
+        true_entropy_bits_per_base=next((rival.bits_per_base for rival in rivals if rival.kind == "source"), None),
+        leaked=leaked_loss(subject.corpus, sample, forward, bases, markov.best.tally if markov else None, estimate),
+        calibration=scored.calibration.bins(),
+        calibration_error=scored.calibration.error(),
+        routing=measure_routing(loaded, sample.stretches, sample.finest_labels(), sample.class_names),
+        loci=_loci(sample, scored, counting, bases),
+        verdict=verdict(headline, rivals, by_order, bootstrap.blocks),
     )
 
 
-class _TokenCount:
-    def __init__(self) -> None:
-        self.tokens = self.unknown = 0
+@dataclass(frozen=True)
+class Counting:
+    """The rivals that price base by base."""
+
+    markov: MarkovRivals | None
+    """None where there was nothing to count on."""
+    copying: Counted
+    source: Counted | None
+
+    def all(self) -> list[Counted]:
+        """Those that there are, in the order of the table."""
+        return [rival for rival in (self.markov and self.markov.best, self.copying, self.source) if rival]
 
 
-def _model_bits(
-    loaded: LoadedModel,
-    windows: list[np.ndarray],
-    stride_fraction: float,
-    count: _TokenCount,
-    progress: Callable[[float], None],
-) -> WindowBits:
-    def counted() -> Iterator[WindowScore]:
-        for done, score in enumerate(score_windows(loaded, windows, stride_fraction=stride_fraction)):
-            count.tokens += len(score.ids)
-            count.unknown += loaded.encoder.unknown_count(score.ids)
-            progress((done + 1) / len(windows))
-            yield score
-
-    return window_bits(windows, counted(), loaded.encoder.bases_per_token)
+def _count(
+    sample: Sample,
+    training: TrainingBases | None,
+    source: Source | None,
+    settings: EvaluationSettings,
+    progress: Progress,
+) -> Counting:
+    markov = None
+    if training is not None:
+        progress("counting for the Markov models", 0.0)
+        markov = markov_rivals(sample, training, settings.markov_max_order)
+    copying = copy_rival(sample, training, lambda share: progress("reading for the copy mixture", share))
+    return Counting(markov, copying, source_rival(sample, source) if source else None)
 
 
-def _markov_bits(corpus: Corpus, windows: list[np.ndarray], max_order: int) -> np.ndarray:
-    """Bits of each window under each order, float64 [windows, orders]; trained on all training windows.
-
-    Beyond the memory that the long orders are allowed, only the orders in dense tables are counted.
-    """
-    if 2 * corpus.part_bases("train") > MAX_LISTED_CONTEXTS:
-        max_order = min(max_order, MAX_DENSE_ORDER)
-    models = MarkovModels.fit(corpus.iterate(corpus.part("train")), max_order=max_order, both_strands=True)
-    return models.window_bits(windows)
+def _constant(bits_per_base: float, bases: Tally) -> Tally:
+    return Tally(bits_per_base * bases.cells, bits_per_base * bases.classes)
 
 
-def _untrained_bits_per_base(loaded: LoadedModel, recipe: Recipe, windows: list[np.ndarray]) -> float:
-    """The same architecture with fresh weights, on the first `evaluation.untrained_bases` bases of the windows."""
-    enough = np.searchsorted(np.cumsum([len(w) for w in windows]), recipe.evaluation.untrained_bases) + 1
-    some = windows[: int(enough)]
-    fresh = build_model(recipe.model, copy.deepcopy(loaded.model.config), recipe.seed).eval()
-    fresh.to(loaded.model.device)
-    twin = LoadedModel(fresh, loaded.tokenizer, loaded.encoder, loaded.context_tokens)
-    bits = _model_bits(twin, some, 1.0, _TokenCount(), lambda share: None)
-    return float(bits.bits.sum() / bits.bases.sum())
-
-
-def _rival(name: str, rival_bits: np.ndarray, model: WindowBits, bootstrap: BlockBootstrap) -> Rival:
-    advantage = 1000 * bootstrap.ratios(rival_bits - model.bits, model.bases)
-    low, high = np.quantile(advantage, (0.025, 0.975))
-    bases = model.bases.sum()
-    return Rival(
-        name=name,
-        bits_per_base=rival_bits.sum() / bases,
-        model_advantage_millibits=1000 * (rival_bits.sum() - model.bits.sum()) / bases,
-        low=low,
-        high=high,
-    )
-
-
-def _verdict(headline: Estimate, markov: Rival, by_order: np.ndarray, blocks: int) -> str:
-    beaten = [order for order, bits in enumerate(by_order) if headline.bits_per_base < bits]
-    millibits = f"{abs(markov.model_advantage_millibits):.1f} millibits a base"
-    certainty = "the interval includes zero" if markov.low <= 0 <= markov.high else "the interval excludes zero"
-    if blocks < FEWEST_BLOCKS:
-        certainty = f"from {blocks} stretch{'es' if blocks > 1 else ''} of the genome, too few for an interval"
-    if len(beaten) == len(by_order):
-        return f"beats all Markov models of order 0 to {len(beaten) - 1}, the best of them by {millibits} ({certainty})"
-    some = f"it beats {_ranges(beaten)}" if beaten else "it beats no order"
-    return f"does not beat counting: the best Markov model is better by {millibits} ({certainty}); {some}"
-
-
-def _ranges(orders: list[int]) -> str:
-    """Orders as text: 'order 0-5 and 12-16'."""
-    runs: list[list[int]] = []
-    for order in orders:
-        if runs and order == runs[-1][-1] + 1:
-            runs[-1].append(order)
-        else:
-            runs.append([order])
-    return "order " + " and ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+def _loci(sample: Sample, scored: ModelBits, counting: Counting, bases: Tally) -> list[Locus]:
+    """Chosen by the advantage over the best Markov model, or over the copy mixture where nothing was counted."""
+    markov = counting.markov and counting.markov.best
+    difference = (markov or counting.copying).tally.cells - scored.forward.cells
+    advantage = np.divide(difference, bases.cells, out=np.zeros(sample.cells), where=bases.cells > 0)
+    return choose_loci(sample, advantage, scored.base_bits, markov and markov.base_bits, counting.copying.base_bits)

@@ -27,6 +27,7 @@ class Batch:
     codes: np.ndarray  # uint8: A 0, C 1, G 2, T 3, other 4
     own: np.ndarray  # bool: neither a separator nor in a flank, which is there as context only
     window: np.ndarray  # int64: number of the window in the stream
+    place: np.ndarray  # int64: place in the window, of separators and flanks too
 
     @property
     def counted(self) -> np.ndarray:
@@ -34,7 +35,7 @@ class Batch:
         return self.own & (self.codes < NO_BASE)
 
     def reverse_complement(self) -> "Batch":
-        return Batch(_COMPLEMENT[self.codes[::-1]], self.own[::-1], self.window[::-1])
+        return Batch(_COMPLEMENT[self.codes[::-1]], self.own[::-1], self.window[::-1], self.place[::-1])
 
 
 def batches(windows: Iterable[np.ndarray], flank_bases: int) -> Iterator[Batch]:
@@ -49,7 +50,7 @@ def batches(windows: Iterable[np.ndarray], flank_bases: int) -> Iterator[Batch]:
         for start in range(0, max(codes.size, 1), BLOCK_BASES):
             stop = min(start + BLOCK_BASES, codes.size)
             left, right = max(start - flank_bases, 0), min(stop + flank_bases, codes.size)
-            blocks.append((codes[left:right], start - left, stop - left, window_number))
+            blocks.append((codes[left:right], start - left, stop - left, window_number, left))
             positions += right - left + 1
             if positions >= BATCH_BASES:
                 yield _join(blocks, positions)
@@ -67,17 +68,19 @@ def as_codes(window: np.ndarray) -> np.ndarray:
     return codes_of(window) if window.size and window.max() > NO_BASE else window
 
 
-def _join(blocks: list[tuple[np.ndarray, int, int, int]], positions: int) -> Batch:
+def _join(blocks: list[tuple[np.ndarray, int, int, int, int]], positions: int) -> Batch:
     codes = np.full(positions, NO_BASE, dtype=np.uint8)
     own = np.zeros(positions, dtype=bool)
     at = 0
-    for part, first, last, _ in blocks:
+    for part, first, last, *_ in blocks:
         codes[at : at + part.size] = part
         own[at + first : at + last] = True
         at += part.size + 1
     lengths = [part.size + 1 for part, *_ in blocks]
     window = np.repeat([block[3] for block in blocks], lengths)
-    return Batch(codes, own, window)
+    ends = np.cumsum(lengths)
+    place = np.arange(positions) - np.repeat(ends - lengths - [block[4] for block in blocks], lengths)
+    return Batch(codes, own, window, place)
 
 
 class ContextCounts:

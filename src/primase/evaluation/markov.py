@@ -4,7 +4,7 @@ A badly smoothed order 12 costs 2.6 bits a base on human windows and flatters an
 is fitted, on training bases that are left out of the counts meanwhile: a rival should be strong.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
@@ -108,22 +108,30 @@ class MarkovModels:
             evidence += _evidence(counts, fold, own=count(fold))
         return cls(counts, _fit_strengths(evidence))
 
-    def score(self, windows: Iterable[np.ndarray]) -> MarkovScore:
+    def score(self, windows: Iterable[np.ndarray], cell_bases: Sequence[np.ndarray] | None = None) -> MarkovScore:
         """Surprisal of each window, which may be a stream, under every order.
 
         Each window starts with no context. A letter other than A, C, G, T breaks the context and is not scored.
+        `cell_bases`, int64 [cells] for each window, cuts the windows into cells of these lengths: the sums are then
+        those of cells, while the context goes on across their borders.
         """
-        bits = np.zeros((0, self.max_order + 1))
-        bases = np.zeros(0, dtype=np.int64)
+        cells = None if cell_bases is None else _Cells(cell_bases)
+        bits = np.zeros((cells.count if cells else 0, self.max_order + 1))
+        bases = np.zeros(len(bits), dtype=np.int64)
         for batch in batches(windows, flank_bases=self.max_order):
-            new_windows = int(batch.window[-1]) + 1 - bases.size
-            bits = np.concatenate([bits, np.zeros((new_windows, bits.shape[1]))])
-            bases = np.concatenate([bases, np.zeros(new_windows, dtype=np.int64)])
-            first = int(batch.window[0])
-            number = batch.window[batch.counted] - first
-            bases[first:] += np.bincount(number, minlength=bases.size - first)
+            if cells is None:
+                number = batch.window[batch.counted]
+                new_windows = int(batch.window[-1]) + 1 - bases.size
+                bits = np.concatenate([bits, np.zeros((new_windows, bits.shape[1]))])
+                bases = np.concatenate([bases, np.zeros(new_windows, dtype=np.int64)])
+            else:
+                number = cells.of_counted(batch)
+            if not number.size:
+                continue
+            first, after = int(number.min()), int(number.max()) + 1
+            bases[first:after] += np.bincount(number - first, minlength=after - first)
             for order, surprisal in enumerate(self._surprisals(batch)):
-                bits[first:, order] += np.bincount(number, surprisal, minlength=bases.size - first)
+                bits[first:after, order] += np.bincount(number - first, surprisal, minlength=after - first)
         return MarkovScore(bits, bases)
 
     def window_bits(self, windows: Iterable[np.ndarray]) -> np.ndarray:
@@ -153,6 +161,22 @@ class MarkovModels:
             of_base = counts[np.arange(base.size), base]
             probability = _shrink(of_base, counts.sum(axis=1), probability, strengths[_buckets(counts)])
             yield -np.log2(probability)
+
+
+class _Cells:
+    """Finds the cell of every base of windows that are cut into cells."""
+
+    def __init__(self, cell_bases: Sequence[np.ndarray]) -> None:
+        self.count = sum(map(len, cell_bases))
+        self._cell_ends = np.cumsum(np.concatenate(cell_bases))
+        window_bases = [int(cells.sum()) for cells in cell_bases]
+        self._window_starts = np.cumsum(window_bases) - window_bases
+
+    def of_counted(self, batch: Batch) -> np.ndarray:
+        """int64 [counted bases]: the number of each one's cell, counted through all windows."""
+        counted = batch.counted
+        place = self._window_starts[batch.window[counted]] + batch.place[counted]
+        return np.searchsorted(self._cell_ends, place, side="right")
 
 
 def _shrink(of_base: np.ndarray, total: np.ndarray, lower: np.ndarray, strength: np.ndarray) -> np.ndarray:

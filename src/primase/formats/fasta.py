@@ -1,6 +1,6 @@
 """FASTA, streamed: a binary stream in, pieces of records out, in memory that does not grow with the records.
 
-Opening files is the business of `sequences`; here is only the grammar, and what is said when it is broken.
+Opening files is the business of `opening`; here is only the grammar, and what is said when it is broken.
 """
 
 from collections.abc import Iterator

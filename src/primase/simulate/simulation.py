@@ -38,6 +38,10 @@ class Simulation(BaseModel):
         """-log2 P of each window of the genome, float64 [windows]; see `primase.simulate.forward`."""
         return forward.window_bits(self.model, windows)
 
+    def surprisal(self, stretches: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """-log2 P of each base of each stretch given those before it, float64 [bases] each."""
+        return forward.surprisal_bits(self.model, stretches)
+
     def write(self, path: str | Path) -> None:
         """Write as JSON; `read_simulation` gives it back. Raises OSError."""
         Path(path).write_text(self.model_dump_json(indent=1) + "\n", "utf-8")

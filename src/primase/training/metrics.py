@@ -8,12 +8,13 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from primase.models.routers import find_routers, watch_choices
 
 
 @dataclass
@@ -72,12 +73,10 @@ class RouterHealth:
     """How the routers of a mixture of experts share out the tokens, from their own choices."""
 
     def __init__(self, model: nn.Module, expert_count: int) -> None:
-        routers = [module for module in model.modules() if type(module).__name__.endswith("Router")]
-        self.load = torch.zeros(len(routers), expert_count, dtype=torch.int64)
+        self.load = torch.zeros(len(find_routers(model)), expert_count, dtype=torch.int64)
         """int64 [layers, experts]: how often each expert was chosen since it was last read. No rows: a dense model."""
         self._is_real: torch.Tensor | None = None
-        for layer, router in enumerate(routers):
-            router.register_forward_hook(partial(self._count, layer))
+        watch_choices(model, self._count)
 
     @contextmanager
     def counting(self, is_real: torch.Tensor) -> Iterator[None]:
@@ -88,11 +87,10 @@ class RouterHealth:
         finally:
             self._is_real = None
 
-    def _count(self, layer: int, _module: nn.Module, _inputs: Any, output: Any) -> None:
+    def _count(self, layer: int, chosen: torch.Tensor) -> None:
         if self._is_real is None:
             return  # a measurement, not training
-        # Routers return logits, weights and chosen experts in this or another order; only the choice is of integers.
-        chosen = next(part for part in output if not part.is_floating_point()).reshape(len(self._is_real), -1)
+        chosen = chosen.reshape(len(self._is_real), -1)
         self.load = self.load.to(chosen.device)
         times = self._is_real.long().repeat_interleave(chosen.shape[1])
         self.load[layer].scatter_add_(0, chosen.flatten(), times)

@@ -11,6 +11,7 @@ from primase import hardware
 from primase.corpus.rows import PaddingCollator, TrainingRows
 from primase.models.build import build_model, count_parameters, router_can_learn
 from primase.recipe import TrainingSettings
+from primase.results import Leakage
 from primase.training.optimizers import MuonWithAdamW
 from primase.training.training_setup import TrainingSetup
 
@@ -19,6 +20,9 @@ BYTES_OF_TRAINING_STATE = 16
 
 FORWARD_SHARE = 1 / 3
 """A forward pass costs a third of a forward and backward pass."""
+
+MUCH_LEAKAGE = 0.05
+"""Share of windows with half of their k-mers in the training part above which the plan warns."""
 
 SAFETY = 0.95
 """Share of the time asked for that is planned; the rest is for checkpoints and a noisy machine."""
@@ -177,7 +181,19 @@ def _warnings(setup: TrainingSetup, parameters: int) -> list[str]:
         )
     if not corpus.description["windows"]["heldout"]:
         warnings.append("no held-out part: the figure will be that of the validation part, which picks the checkpoint")
+    certificate = corpus.leakage()
+    if certificate is not None and certificate[0].half_kmers_share > MUCH_LEAKAGE:
+        warnings.append(_leakage_warning(certificate[0], corpus.description["split"]["strategy"]))
     unknown = corpus.description["unknown_tokens"]
     if unknown:
         warnings.append(f"{unknown:,} tokens are unknown to the tokenizer: it cannot spell every base of this corpus")
     return warnings
+
+
+def _leakage_warning(leakage: Leakage, strategy: str) -> str:
+    part = "held-out" if leakage.part == "heldout" else "validation"
+    remedy = "a lower split.homology_share" if strategy == "homology" else "split.strategy=homology"
+    return (
+        f"{leakage.half_kmers_share:.1%} of the {part} windows have half of their {leakage.kmer_bases}-mers or more in "
+        f"the training part, where a model can learn them by heart; {remedy} keeps more of such copies on one side"
+    )

@@ -1,4 +1,4 @@
-"""The order of a pretraining: corpus, plan, model, training, final model. Each step is one call."""
+"""The order of a pretraining: corpus, plan, model, training, final model, self-tests. Each step is one call."""
 
 import importlib.util
 import json
@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from primase import hardware
+from primase.checks import check
 from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus
 from primase.errors import CheckpointError, InputError, MissingExtraError, PrimaseError
 from primase.models.build import build_model, silence_transformers
 from primase.recipe import Recipe
+from primase.report.card import write_card
+from primase.report.page import write_report
 from primase.run_folder import RunFolder, is_corpus
 from primase.training import checkpoints
 from primase.training.arguments import training_arguments
@@ -44,6 +47,9 @@ class PretrainingResult:
     interrupted: str | None
     """Name of the signal that stopped it, or None."""
     warnings: tuple[str, ...]
+    passed_checks: tuple[str, ...] = ()
+    """Names of the self-tests of the final model; none where it was interrupted."""
+    failed_checks: tuple[str, ...] = ()
 
 
 def pretrain(
@@ -59,8 +65,9 @@ def pretrain(
 ) -> PretrainingResult:
     """Train a DNA language model from scratch on FASTA files, tables, or a corpus folder.
 
-    Writes the run folder `output`. Raises RecipeError, InputError, OutputExistsError or ModelError before anything is
-    trained; later NonFiniteLossError, and CheckpointError where a checkpoint cannot be written.
+    Writes the run folder `output`, the self-tests of the final model in checks.json. Raises RecipeError, InputError,
+    OutputExistsError or ModelError before anything is trained; later NonFiniteLossError, and CheckpointError where a
+    checkpoint cannot be written.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
@@ -74,7 +81,7 @@ def pretrain(
         setup = setup.resolved(plan.steps)
         _write_provenance(run, setup)
     on_plan(plan)
-    return _train(run, setup, plan.warnings, on_step, resume_from=None)
+    return _checked(_train(run, setup, plan.warnings, on_step, resume_from=None))
 
 
 def resume(
@@ -106,7 +113,7 @@ def resume(
                 f"{saved[-1].folder}: the checkpoint belongs to another {what} (digest {noted}, not {value}); "
                 f"restore the {what} or pretrain again"
             )
-    return _train(run, setup, (), on_step, resume_from=saved[-1])
+    return _checked(_train(run, setup, (), on_step, resume_from=saved[-1]))
 
 
 def open_or_prepare(
@@ -199,6 +206,20 @@ def _train(
         validation_bits_per_base=state.best_metric,
         interrupted=stop.received.name if stop.received else None,
         warnings=warnings,
+    )
+
+
+def _checked(result: PretrainingResult) -> PretrainingResult:
+    """After the training, so that its memory is free: the final model as its users will load it."""
+    if result.interrupted:
+        return result
+    checks = check(result.run).checks
+    write_report(result.run)
+    write_card(result.run)
+    return replace(
+        result,
+        passed_checks=tuple(check.name for check in checks if check.passed),
+        failed_checks=tuple(check.name for check in checks if not check.passed),
     )
 
 

@@ -1,0 +1,60 @@
+"""An evaluation as text: the table that `primase evaluate` and `primase demo` print."""
+
+from typing import TYPE_CHECKING
+
+from primase.cli.routing_table import routing_lines
+
+if TYPE_CHECKING:
+    from primase.results import Estimate, Evaluation
+
+CLASS_NAMES = {"repeat": "repeat (soft-masked) bases", "non-repeat": "other bases", "exon": "exon, not coding"}
+
+
+def table(result: "Evaluation") -> str:
+    """The figures, the rivals and the verdict."""
+    part = result.part.replace("heldout", "held-out")
+    stretches = f"{result.stretches:,} stretch{'es' if result.stretches != 1 else ''}"
+    lines = [
+        f"{result.model}: {result.forward.bases:,} {part} bases in {stretches} "
+        f"({result.split_strategy} split), {result.tokens:,} tokens",
+        "",
+        f"{'lower is better, guessing is 2':<36}{'bits per base':>14}   95 % interval",
+        _line("this model", result.forward),
+        _line("  reverse complement", result.reverse_complement),
+        _line("  mean of both strands", result.both_strands_mean),
+        *(_line(f"  {CLASS_NAMES.get(name, name)}", figure) for name, figure in result.classes.items()),
+        *_leaked_lines(result),
+        "",
+        f"{'rivals on the same bases':<36}{'bits per base':>14}   this model is better by (millibits)",
+    ]
+    for rival in result.rivals:
+        lines.append(
+            f"{rival.name:<36}{rival.bits_per_base:>14.4f}   {rival.model_advantage_millibits:+.1f} "
+            f"({rival.low:+.1f} to {rival.high:+.1f})"
+        )
+    if result.markov_bits_per_base is not None:
+        orders = [f"{order:>4}: {bits:.3f}" for order, bits in enumerate(result.markov_bits_per_base)]
+        lines += ["", "Markov models by order:"]
+        lines += ["".join(orders[first : first + 6]) for first in range(0, len(orders), 6)]
+    lines += ["", f"Calibration error: {result.calibration_error:.3f} (mean distance of confidence and hit rate)"]
+    if result.routing:
+        lines += ["", *routing_lines(result.routing)]
+    lines += ["", f"Verdict: {result.verdict}."]
+    if result.unknown_tokens:
+        lines.append(f"Warning: {result.unknown_tokens:,} tokens were unknown to the tokenizer.")
+    return "\n".join(lines)
+
+
+def _line(name: str, figure: "Estimate") -> str:
+    return f"{name:<36}{figure.bits_per_base:>14.4f}   {figure.low:.4f} to {figure.high:.4f}"
+
+
+def _leaked_lines(result: "Evaluation") -> list[str]:
+    leaked = result.leaked
+    if leaked is None or not leaked.hit_windows:
+        return []
+    figures = (
+        ("without copies in training", leaked.clean_windows, leaked.clean),
+        ("half or more in training", leaked.hit_windows, leaked.hit),
+    )
+    return [_line(f"  {count:,} windows {name}", figure) for name, count, figure in figures if figure]
