@@ -243,8 +243,11 @@ class Recipe(Settings):
     def digest(self, *sections: str) -> str:
         """Short hash of the settings (of the named sections), by which corpora and checkpoints know their recipe."""
         values = self.model_dump(mode="json", include=set(sections) or None)
-        if self.split.strategy != "homology" and "split" in values:
-            del values["split"]["homology_share"]  # has no effect: corpora and runs of before it existed stay valid
+        if "split" in values:  # settings without effect are left out: corpora and runs of before them stay valid
+            if self.split.strategy != "homology":
+                del values["split"]["homology_share"]
+            if not self.split.heldout_regions:
+                del values["split"]["heldout_regions"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def differences(self, other: "Recipe") -> list[str]:

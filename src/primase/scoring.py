@@ -160,6 +160,8 @@ def _unscored(loaded: LoadedModel, ids: np.ndarray) -> WindowScore:
 
 def _rows(loaded: LoadedModel, score: WindowScore, tokens: int, stride_fraction: float) -> Iterator[_Row]:
     prefix = np.asarray(loaded.encoder.prefix_ids, np.int64)
+    if len(prefix) + len(score.ids) < 2:
+        return  # nothing to predict, or nothing to predict it from
     capacity = loaded.context_tokens - len(prefix) - len(loaded.encoder.suffix_ids)
     if tokens <= capacity:
         yield _Row(np.concatenate([prefix, score.ids]), max(len(prefix), 1), score, 0 if len(prefix) else 1)

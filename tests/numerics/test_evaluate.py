@@ -155,12 +155,12 @@ def test_any_model_is_measured_on_any_sequences(tmp_path):
     (tmp_path / "genes.bed").write_text("a\t0\t1000\tcopied\n")
     loaded = tiny_model("mixtral-1m", k=3, context_tokens=64, num_local_experts=4, num_experts_per_tok=2)
     model = saved(loaded, tmp_path / "model")
-    alone = evaluate(model, sequences=[tmp_path / "mine.fa"], annotations=tmp_path / "genes.bed", max_bases=None)
+    alone = evaluate(model, sequences=[tmp_path / "mine.fa"], annotations=tmp_path / "genes.bed")
     assert (alone.part, alone.split_strategy, alone.markov_bits_per_base) == ("mine.fa", "given", None)
     assert {rival.kind for rival in alone.rivals} == {"uniform", "copy-mixture", "untrained"}
     assert alone.forward.bases == 4200 and alone.leaked is None and alone.verdict.startswith("does not beat the copy")
     assert {name: part.bases for name, part in alone.classes.items()} == {
-        "repeat": 500, "non-repeat": 3700, "copied": 1000, "elsewhere": 3200,
+        "repeat": 500, "non-repeat": 3700, "copied": 1000, "elsewhere": 2500,
     }  # fmt: skip
     assert alone.routing.experts == 4 and set(alone.routing.layers[0].enrichment) == set(alone.classes) - {
         "repeat",
@@ -176,7 +176,7 @@ def test_any_model_is_measured_on_any_sequences(tmp_path):
 def test_what_cannot_be_measured_is_refused(tmp_path):
     loaded = tiny_model()
     model = saved(loaded, tmp_path / "model")
-    with pytest.raises(InputError, match="no run of Primase, so it has no held-out part; say what to measure"):
+    with pytest.raises(InputError, match=r"no run here .* or say what to measure"):
         evaluate(model)
     (tmp_path / "mine.fa").write_text(f">a\n{'ACGT' * 50}\n")
     tokenizer = (model / "tokenizer.json").read_text()

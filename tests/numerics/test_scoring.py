@@ -117,3 +117,14 @@ def test_without_a_start_token_the_first_token_costs_a_uniform_guess():
     (score,) = score_windows(bare, [window])
     assert score.nats[0] == pytest.approx(np.log(loaded.model.config.vocab_size))
     np.testing.assert_allclose(score.nats[1:], by_hand(loaded, encoder.encode(window).tolist()), rtol=1e-5)
+
+
+def test_windows_with_nothing_to_predict_cost_nothing_or_a_guess():
+    """Without a start token, and with no token at all: N of a tokenizer that leaves it out."""
+    loaded = tiny_model()
+    encoder = tiny_model().encoder
+    encoder.prefix_ids = []
+    bare = dataclasses.replace(loaded, encoder=encoder)
+    empty, one, more = score_windows(bare, [bases(0), bases(1), bases(9)])
+    assert empty.nats.size == 0 and one.nats.tolist() == [np.log(loaded.model.config.vocab_size)]
+    assert more.nats.size == 9

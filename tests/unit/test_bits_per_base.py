@@ -58,6 +58,12 @@ def test_a_tokenizer_that_cannot_spell_the_bases_is_refused():
         base_bits(ascii_bases("ACGT"), scored([0, 1], [1.0, 5.0]), np.array([2, 0]))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_model_whose_probabilities_are_not_finite_is_refused(bad):
+    with pytest.raises(ModelError, match="not finite"):
+        base_bits(ascii_bases("ACGT"), scored([0, 0], [1.0, bad]), np.array([2]))
+
+
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
     covered = 0

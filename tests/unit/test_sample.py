@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from primase.formats.annotations import read_annotations
 
 from primase.corpus.prepare import prepare
 from primase.errors import InputError
 from primase.evaluation.loci import choose_loci
 from primase.evaluation.sample import Sample
+from primase.formats.annotations import read_annotations
 from primase.recipe import Recipe
 
 
@@ -67,13 +67,37 @@ def test_a_tally_is_the_sum_over_the_bases_of_each_cell_and_class(genome, bed, t
     np.testing.assert_array_equal(sample.windows, indices)
 
 
-def test_records_of_the_user_are_cut_into_cells(tmp_path):
+def test_records_of_the_user_are_cut_at_n_and_into_cells(tmp_path):
     file = tmp_path / "mine.fa"
-    file.write_text(f">a\n{text(25_000)}\n>b\nACGTNNRUacgt\n")
+    file.write_text(f">a\n{text(25_000)}\n>b\nNNACGTNNRUacgtN\n>c\nNNN\n")
     sample = Sample.of_files([file], None, None)
-    assert [cells.tolist() for cells in sample.cell_bases] == [[10_000, 10_000, 5_000], [12]]
-    assert sample.stretches[1].tobytes() == b"ACGTNNNTacgt"
-    assert sample.base_counts().cells.tolist() == [10_000, 10_000, 5_000, 9]
+    assert [cells.tolist() for cells in sample.cell_bases] == [[10_000, 10_000, 5_000], [4], [5]]
+    assert [stretch.tobytes() for stretch in sample.stretches[1:]] == [b"ACGT", b"Tacgt"]
+    assert [(place.record, place.start) for place in sample.places] == [("a", 0), ("b", 2), ("b", 9)]
+    assert sample.base_counts().total == 25_009
+
+
+def test_records_that_are_not_annotated_belong_to_no_class(tmp_path, bed):
+    file = tmp_path / "mine.fa"
+    file.write_text(f">chr1\n{'ACGT' * 100}\n>chr9\n{'ACGT' * 100}\n")
+    counts = Sample.of_files([file], None, bed).base_counts()
+    assert dict(zip(("peak", "dip", "elsewhere"), counts.classes.sum(axis=0), strict=True)) == {
+        "peak": 300, "dip": 0, "elsewhere": 100,
+    }  # fmt: skip
+
+
+def test_a_base_without_a_price_is_no_free_base(tmp_path):
+    file = tmp_path / "mine.fa"
+    file.write_text(">a\nACGT\n")
+    sample = Sample.of_files([file], None, None)
+    with pytest.raises(ValueError, match="without a finite price"):
+        sample.tally([np.array([1, np.nan, 1, 1])])
+
+
+def test_a_genome_in_lower_case_is_not_masked(tmp_path):
+    file = tmp_path / "mine.fa"
+    file.write_text(">a\nacgt\n")
+    assert Sample.of_files([file], None, None).class_names == ()
 
 
 def test_annotations_of_another_genome_and_sequences_without_bases_are_refused(tmp_path, bed):

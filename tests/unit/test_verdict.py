@@ -67,3 +67,7 @@ def test_without_anything_to_count_on():
 
 def test_orders_are_told_as_ranges():
     assert ranges([0, 1, 2, 5, 11, 12]) == "order 0-2 and 5 and 11-12"
+
+
+def test_worse_than_guessing_is_said():
+    assert said(2.02).endswith("; it is worse than guessing") and "guessing" not in said(1.99)

@@ -50,9 +50,12 @@ def _line(name: str, figure: "Estimate") -> str:
 
 
 def _leaked_lines(result: "Evaluation") -> list[str]:
+    """The held-out windows with and without copies in the training part, by the certificate of the corpus."""
     leaked = result.leaked
-    if leaked is None or not leaked.hit_windows:
+    if leaked is None:
         return []
+    if not leaked.hit_windows:
+        return [f"  none of {leaked.clean_windows:,} windows has half of its k-mers in the training part"]
     figures = (
         ("without copies in training", leaked.clean_windows, leaked.clean),
         ("half or more in training", leaked.hit_windows, leaked.hit),

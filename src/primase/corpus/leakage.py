@@ -87,6 +87,15 @@ def certify(
     ), windows
 
 
+def write_certificate(corpus: Corpus, seed: int, progress: Progress = lambda what, share: None) -> None:
+    """leakage.json and leakage.npy into the corpus, where something was held out or is there to validate on."""
+    certificate = certify(corpus, seed=seed, progress=progress)
+    if certificate is not None:
+        leakage, windows = certificate
+        np.save(corpus.folder / "leakage.npy", windows)
+        leakage.write(corpus.folder / "leakage.json")
+
+
 @dataclass(frozen=True)
 class _Look:
     """The k-mers and minimizers of the windows that are looked at, and which of them the training part has."""

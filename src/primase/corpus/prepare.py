@@ -37,6 +37,8 @@ def prepare(
     Nothing is left at `output` unless all went well. Raises InputError for sequences that cannot be used and
     OutputExistsError where `output` is a corpus and `overwrite` is not set, or is anything else but an empty folder.
     """
+    from primase.corpus.leakage import write_certificate  # numba: only where it is needed
+
     output = Path(output)
     _refuse_to_replace(output, overwrite)
     files = sequence_files(sources)
@@ -51,7 +53,7 @@ def prepare(
         np.save(partial / "windows.npy", windows)
         del windows  # those of a large genome are not held beside what follows
         corpus = Corpus(partial, {})
-        _certify(corpus, recipe.seed, progress)
+        write_certificate(corpus, recipe.seed, progress)
         tokenizer = pretrained or _own_tokenizer(corpus, recipe, progress)
         tokenizer.padding_side = recipe.tokenizer.padding_side
         tokenizer.save_pretrained(partial / "tokenizer")
@@ -166,17 +168,6 @@ def _batches(lengths: np.ndarray, batch_bases: int) -> Iterable[tuple[int, int]]
         last = max(first + 1, int(np.searchsorted(ends, already + batch_bases, side="right")))
         yield first, last
         first = last
-
-
-def _certify(corpus: Corpus, seed: int, progress: Progress) -> None:
-    """leakage.json and leakage.npy, where something was held out or is there to validate on."""
-    from primase.corpus.leakage import certify  # numba: only where it is needed
-
-    certificate = certify(corpus, seed=seed, progress=progress)
-    if certificate is not None:
-        leakage, windows = certificate
-        np.save(corpus.folder / "leakage.npy", windows)
-        leakage.write(corpus.folder / "leakage.json")
 
 
 def _describe(files: list[Path], records: Records, corpus: Corpus, choice: SplitChoice, recipe: Recipe) -> dict:

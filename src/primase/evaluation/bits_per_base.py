@@ -22,8 +22,14 @@ def base_bits(bases: np.ndarray, score: WindowScore, bases_per_token: np.ndarray
 
     A token's bits are shared out evenly to its bases. Those of a token without a base (N, an end) stand at the base
     before it, in the second array: they belong to the stretch, and to no class of bases.
-    Raises ModelError where the tokens hold other bases than the stretch: the tokenizer cannot spell it.
+    Raises ModelError where the tokens hold other bases than the stretch (the tokenizer cannot spell it), and where a
+    price is not finite.
     """
+    if not np.isfinite(score.nats).all():
+        raise ModelError(
+            "the model gives probabilities that are not finite (NaN or zero) on this sequence; train it again, or load "
+            "a sound copy"
+        )
     token_bits = score.nats / math.log(2)
     token_bases = bases_per_token[score.ids].astype(np.int64)
     places = np.flatnonzero(dna.is_acgt(bases))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from primase.corpus.leakage import write_certificate
 from primase.corpus.store import Corpus, draw_windows
 from primase.errors import InputError
 from primase.evaluation.bits_per_base import BlockBootstrap
@@ -61,13 +62,16 @@ def evaluate(
     Raises MissingFileError where there is no run or no final model, InputError where nothing was held out or a file
     cannot be used, ModelError where the model's tokenizer cannot spell the bases.
     """
+    if sequences and max_bases is not None:
+        raise InputError("--max-bases draws from a held-out part, and --sequences are measured whole; leave one out")
     run = RunFolder(Path(model))
     is_run = run.recipe_file.is_file()
     if not is_run and not sequences:
         raise InputError(
-            f"{model}: is no run of Primase, so it has no held-out part; say what to measure with --sequences"
+            f"{model}: no run here (recipe.toml is missing); give a folder that primase pretrain wrote, or say what to "
+            "measure with --sequences"
         )
-    corpus = run.corpus() if is_run else None
+    corpus = run.corpus() if is_run and not (sequences and count_on) else None
     if not sequences:
         _refuse_without_heldout_part(run, corpus)
     marks = read_annotations(annotations) if annotations else None
@@ -76,6 +80,8 @@ def evaluate(
     if sequences:
         subject = Subject.of_files(sequences, column, marks)
     else:
+        if corpus.leakage() is None:  # prepared by an older Primase
+            write_certificate(corpus, method.seed, progress)
         subject = Subject.held_out(corpus, max_bases or method.settings.max_bases, method.seed, marks)
     training = _training(corpus, count_on, column)
     result = measure(loaded, method, subject, training, name=Path(model).name, source=source, progress=progress)

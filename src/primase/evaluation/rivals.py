@@ -16,6 +16,9 @@ from primase.recipe import ModelSettings
 from primase.results import Rival
 from primase.scoring import LoadedModel, score_windows
 
+PIECE_BASES = 5_000
+"""Of the sample, that the untrained twin is scored on: longer than most contexts."""
+
 
 @dataclass(frozen=True)
 class TrainingBases:
@@ -89,24 +92,24 @@ def source_rival(sample: Sample, surprisal: Callable[[list[np.ndarray]], list[np
 def untrained_bits_per_base(
     loaded: LoadedModel, settings: ModelSettings, seed: int, sample: Sample, bases: int
 ) -> float:
-    """The same architecture with fresh weights, on the first `bases` bases of the sample."""
+    """The same architecture with fresh weights, on pieces of about `bases` in all, drawn evenly from the sample."""
     fresh = build_model(settings, copy.deepcopy(loaded.model.config), seed).eval().to(loaded.model.device)
     twin = replace(loaded, model=fresh)
-    some = list(_first(sample.stretches, bases))
-    scores = score_windows(twin, some, stride_fraction=1.0)
+    pieces = list(_evenly(sample.stretches, bases))
+    scores = score_windows(twin, pieces, stride_fraction=1.0)
     twin_bits = 0.0
-    for stretch, score in zip(some, scores, strict=True):
-        with_bases, without = base_bits(stretch, score, twin.encoder.bases_per_token)
+    for piece, score in zip(pieces, scores, strict=True):
+        with_bases, without = base_bits(piece, score, twin.encoder.bases_per_token)
         twin_bits += with_bases.sum() + without.sum()
-    return float(twin_bits / max(1, sum(int(dna.is_acgt(stretch).sum()) for stretch in some)))
+    return float(twin_bits / sum(int(dna.is_acgt(piece).sum()) for piece in pieces))
 
 
-def _first(stretches: list[np.ndarray], bases: int) -> Iterator[np.ndarray]:
-    for stretch in stretches:
-        yield stretch[:bases]
-        bases -= len(stretch)
-        if bases <= 0:
-            return
+def _evenly(stretches: list[np.ndarray], bases: int) -> Iterator[np.ndarray]:
+    """Pieces of PIECE_BASES at even distances, about `bases` in all, that hold a base; the first one always."""
+    pieces = [stretch[i : i + PIECE_BASES] for stretch in stretches for i in range(0, len(stretch), PIECE_BASES)]
+    pieces = [piece for piece in pieces if dna.is_acgt(piece).any()]
+    every = max(1, round(sum(map(len, pieces)) / bases))
+    return iter(pieces[::every])
 
 
 def as_rival(

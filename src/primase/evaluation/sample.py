@@ -67,12 +67,19 @@ class Sample:
 
     @classmethod
     def of_files(cls, files: Sequence[str | Path], column: str | None, annotations: Annotations | None) -> "Sample":
-        """All records of FASTA files or tables, U as T and anything else but A, C, G, T as N."""
-        records = list(read_records(files, column=column))
-        stretches = [dna.to_acgtn(record.sequence.encode("ascii")) for record in records]
-        if not any(dna.is_acgt(stretch).any() for stretch in stretches):
+        """All records of FASTA files or tables, U as T, cut wherever a letter is not A, C, G or T.
+
+        A run of N is no sequence: models are trained without it, and the rivals pay nothing for it.
+        """
+        stretches, places = [], []
+        for record in read_records(files, column=column):
+            bases = dna.to_acgtn(record.sequence.encode("ascii"))
+            is_base = np.r_[False, dna.is_acgt(bases), False]
+            for start, end in np.flatnonzero(np.diff(is_base)).reshape(-1, 2).tolist():
+                stretches.append(bases[start:end])
+                places.append(Place(record.name, start))
+        if not stretches:
             raise InputError(f"{files[0]}: no A, C, G or T in it; give sequences with bases")
-        places = [Place(record.name, 0) for record in records]
         return cls._labelled(stretches, places, [_cells(len(s)) for s in stretches], None, annotations)
 
     @classmethod
@@ -89,19 +96,23 @@ class Sample:
                 f"the annotations name none of the measured records ({places[0].record}, …); they name "
                 f"{', '.join(annotations.records[:5])}: give the annotations of this genome"
             )
-        has_repeats = any(dna.is_soft_masked(stretch).any() for stretch in stretches)
+        masked = [dna.is_soft_masked(stretch) for stretch in stretches]
+        # A genome all in lower case is written so, and not masked.
+        has_repeats = any(mask.any() for mask in masked) and not all(mask.all() for mask in masked)
         marked = annotations.classes if annotations else ()
         if has_repeats:  # a BED file may name its own repeats
             marked = tuple(f"{name} (annotated)" if name in REPEAT_CLASSES else name for name in marked)
         names = (REPEAT_CLASSES if has_repeats else ()) + marked
         labels = []
-        for stretch, place in zip(stretches, places, strict=True):
+        for stretch, mask, place in zip(stretches, masked, places, strict=True):
             schemes = []
             if has_repeats:
-                schemes.append(np.where(dna.is_soft_masked(stretch), 0, 1).astype(np.uint8))
+                schemes.append(np.where(mask, 0, 1).astype(np.uint8))
             if annotations:
                 first = len(REPEAT_CLASSES) if has_repeats else 0
-                schemes.append(annotations.labels(place.record, place.start, len(stretch)) + np.uint8(first))
+                codes = annotations.labels(place.record, place.start, len(stretch)) + np.uint8(first)
+                # A record that the file does not name is not known to be intergenic.
+                schemes.append(codes if annotations.has(place.record) else np.full(len(stretch), NO_CLASS, np.uint8))
             labels.append(tuple(schemes))
         return cls(stretches, places, cell_bases, windows, names, labels)
 
@@ -122,16 +133,19 @@ class Sample:
         return [schemes[-1] for schemes in self.labels] if self.class_names else None
 
     def tally(self, priced: Iterable[np.ndarray | tuple[np.ndarray, np.ndarray]]) -> "Tally":
-        """Sum the bits of each base (float [bases] a stretch; NaN counts as 0) to cells and classes.
+        """Sum the bits of each base (float [bases] a stretch; NaN where there is no A, C, G, T) to cells and classes.
 
         A pair of arrays is bits of bases, and bits at the same places that belong to no base and hence to no class.
+        Raises ValueError where a base has no finite price.
         """
         classes = len(self.class_names)
         cells, by_class = np.zeros(self.cells), np.zeros((self.cells, classes + 1))
         first = 0
-        for values, lengths, labels in zip(priced, self.cell_bases, self.labels, strict=True):
+        for values, stretch, lengths, labels in zip(priced, self.stretches, self.cell_bases, self.labels, strict=True):
             bits, without = values if isinstance(values, tuple) else (values, 0.0)
-            bits = np.nan_to_num(np.asarray(bits, np.float64))
+            bits = np.where(dna.is_acgt(stretch), bits, 0.0)
+            if not np.isfinite(bits).all():
+                raise ValueError("a base without a finite price cannot be summed")
             after = first + len(lengths)
             cell = np.repeat(np.arange(len(lengths)), lengths)
             cells[first:after] = np.bincount(cell, bits + without, minlength=len(lengths))

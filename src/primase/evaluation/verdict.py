@@ -7,6 +7,9 @@ from primase.results import Estimate, Rival
 FEWEST_BLOCKS = 10
 """With fewer blocks to resample, an interval says more about luck than about the model."""
 
+GUESSING = 2.0
+"""Bits per base of whoever knows nothing."""
+
 
 def verdict(headline: Estimate, rivals: list[Rival], by_order: np.ndarray | None, blocks: int) -> str:
     """One sentence over the rivals that count: Markov models and the copy mixture, or guessing where there are none.
@@ -21,6 +24,8 @@ def verdict(headline: Estimate, rivals: list[Rival], by_order: np.ndarray | None
         said.append(_against(of_kind["copy-mixture"], "the copy mixture", blocks))
     if not said:
         said.append(_against(of_kind["uniform"], "uniform guessing", blocks))
+    if headline.bits_per_base > GUESSING and by_order is not None:
+        said.append("it is worse than guessing")
     return "; ".join(said)
 
 
