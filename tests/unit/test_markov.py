@@ -9,7 +9,7 @@ import pytest
 
 from primase.dna import reverse_complement
 from primase.errors import InputError
-from primase.evaluation import kmer_counts
+from primase.evaluation import kmer_counts, markov
 from primase.evaluation.kmer_counts import ContextCounts, batches
 from primase.evaluation.markov import MarkovModels
 
@@ -270,3 +270,49 @@ def test_cells_are_sums_along_windows_whose_context_goes_on():
     ]
     np.testing.assert_allclose(score.bits, expected)
     assert score.bases.sum() == sum(int((window < 4).sum()) for window in windows)
+
+
+@pytest.mark.parametrize("both_strands", [True, False])
+def test_hashed_counts_equal_the_sorted_lists_where_there_is_room(both_strands):
+    rng = np.random.default_rng(12)
+    texts = [random_text(rng, 500), *repetitive_texts(rng)]
+    windows = [ascii_window(text) for text in texts]
+    settings = {"max_order": 16, "both_strands": both_strands, "max_listed_contexts": 10**6}
+    hashed = ContextCounts.of(windows, **settings, hashed_bytes=2**21)
+    exact = looked_up(count(texts, 16, both_strands), texts)
+    np.testing.assert_array_equal(looked_up(hashed, texts), exact)
+    assert hashed.listed_contexts == 0 and exact[16].max() > 1
+
+
+def test_hashed_counts_keep_frequent_contexts_when_full():
+    rng = np.random.default_rng(13)
+    motif = random_text(rng, 40, "ACGT")
+    windows = [ascii_window(random_text(rng, 300, "ACGT") + motif) for _ in range(200)]
+    counts = ContextCounts.of(
+        windows, max_order=16, both_strands=False, max_listed_contexts=10**6, hashed_bytes=5 * 8 * 1024
+    )
+    found = looked_up(counts, [motif])
+    # 60,000 contexts share 1,024 cells at each order; those of the motif come 200 times and are not crowded out.
+    assert (found[16, 16:].max(axis=1) > 100).mean() > 0.8
+    assert found[16].max() <= 200
+
+
+def test_beyond_the_lists_every_order_is_still_counted(monkeypatch):
+    rng = np.random.default_rng(14)
+    unit = rng.integers(0, 4, 2000, dtype=np.uint8)
+
+    def copy() -> np.ndarray:
+        return np.where(rng.random(unit.size) < 0.02, rng.integers(0, 4, unit.size), unit).astype(np.uint8)
+
+    train, test = [copy() for _ in range(12)], [copy()]
+    exact = MarkovModels.fit(train).score(test).bits_per_base
+    monkeypatch.setattr(markov, "MAX_LISTED_CONTEXTS", 1000)
+    monkeypatch.setattr(markov, "HASHED_BYTES", 2**24)
+    monkeypatch.setattr(markov, "HASHED_FOLD_BYTES", 2**23)
+    with_room = MarkovModels.fit(train)
+    assert with_room.counts.listed_contexts == 0 and with_room.max_order == 16
+    np.testing.assert_allclose(with_room.score(test).bits_per_base, exact, atol=1e-3)
+    monkeypatch.setattr(markov, "HASHED_BYTES", 5 * 8 * 2048)
+    squeezed = MarkovModels.fit(train).score(test).bits_per_base
+    np.testing.assert_allclose(squeezed[:12], exact[:12], atol=1e-9)
+    assert exact[16] < exact[8] - 0.01 and np.all(squeezed[12:] < exact[8])

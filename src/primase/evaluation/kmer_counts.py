@@ -1,7 +1,8 @@
 """How often each base followed each context: the counts under `evaluation.markov`.
 
 Orders up to 11 have dense tables (90 MB in all). Longer contexts are kept as sorted lists, 8 bytes for each
-counted base: a context of any order is then a range of the list, so that one list serves every order.
+counted base: a context of any order is then a range of the list, so that one list serves every order. Genomes for
+which that is too much have hashed tables of fixed size instead (`hashed_counts`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,8 @@ import numpy as np
 
 from primase.dna import codes as codes_of
 from primase.errors import InputError
+from primase.evaluation.counting_loops import count_dense, count_listed, look_up_dense
+from primase.evaluation.hashed_counts import CELL_BYTES, count_hashed, look_up_hashed, new_table
 
 MAX_DENSE_ORDER = 11  # 4**12 cells of 4 bytes are 67 MB; one order more would be 268 MB
 MAX_ORDER = 21  # 3 bits a base in a 64-bit word
@@ -86,26 +89,38 @@ def _join(blocks: list[tuple[np.ndarray, int, int, int, int]], positions: int) -
 class ContextCounts:
     """Counts of the base that followed each context of 0 to `max_order` bases."""
 
-    def __init__(self, max_order: int, max_listed_contexts: int) -> None:
+    def __init__(self, max_order: int, max_listed_contexts: int, hashed_bytes: int | None = None) -> None:
         if not 0 <= max_order <= MAX_ORDER:
             raise InputError(f"max_order is {max_order}: choose 0 to {MAX_ORDER}")
         self.max_order = max_order
         self.max_listed_contexts = max_listed_contexts
         dense_orders = range(min(max_order, MAX_DENSE_ORDER) + 1)
         self._tables = [np.zeros((4**order, 4), dtype=np.uint32) for order in dense_orders]
+        self._long_orders = range(MAX_DENSE_ORDER + 1, max_order + 1)
         # One list for each following base; the first array of each is sorted, the others wait for `sort`.
         self._lists = [[np.empty(0, dtype=np.uint64)] for _ in range(4)]
         self.listed_contexts = 0
+        self._hashed = None
+        if hashed_bytes is not None and self._long_orders:
+            cells = hashed_bytes // CELL_BYTES // len(self._long_orders)
+            self._hashed = [new_table(cells) for _ in self._long_orders]
 
     @classmethod
     def of(
-        cls, windows: Iterable[np.ndarray], *, max_order: int, both_strands: bool, max_listed_contexts: int
+        cls,
+        windows: Iterable[np.ndarray],
+        *,
+        max_order: int,
+        both_strands: bool,
+        max_listed_contexts: int,
+        hashed_bytes: int | None = None,
     ) -> "ContextCounts":
         """Count windows, which may be a stream, and their reverse complements if both strands are asked for.
 
-        Raises InputError for an order outside 0 to 21 and beyond `max_listed_contexts`.
+        With `hashed_bytes`, orders above 11 are counted in hashed tables of that size in all: rare contexts may be
+        missing. Raises InputError for an order outside 0 to 21 and, without it, beyond `max_listed_contexts`.
         """
-        counts = cls(max_order, max_listed_contexts)
+        counts = cls(max_order, max_listed_contexts, hashed_bytes)
         for batch in batches(windows, flank_bases=max_order):
             counts.add(batch)
             if both_strands:
@@ -115,13 +130,17 @@ class ContextCounts:
 
     def add(self, batch: Batch) -> None:
         """Count the bases of a batch; call `sort` before the next `lookup`."""
-        for order, context, known in self._dense_contexts(batch):
-            cells = context[known] * 4 + batch.codes[known]
-            np.add.at(self._tables[order].reshape(-1), cells, np.uint32(1))
-        if self.max_order <= MAX_DENSE_ORDER:
+        counted = np.flatnonzero(batch.counted)
+        for order, table in enumerate(self._tables):
+            count_dense(table, batch.codes, counted, order)
+        if not self._long_orders:
             return
-        keys = self._long_contexts(batch.codes)
-        long_enough = batch.counted & (self._prefix(keys, MAX_DENSE_ORDER + 1) & np.uint64(7) > 0)
+        keys, bases = self._long_contexts(batch.codes)[counted], batch.codes[counted]
+        if self._hashed is not None:
+            for order, table in zip(self._long_orders, self._hashed, strict=True):
+                count_hashed(table, self._words(keys, order), bases)
+            return
+        long_enough = self._words(keys, MAX_DENSE_ORDER + 1) > 0
         self.listed_contexts += int(np.count_nonzero(long_enough))
         if self.listed_contexts > self.max_listed_contexts:
             raise InputError(
@@ -129,7 +148,7 @@ class ContextCounts:
                 f"raise max_listed_contexts, or stay at max_order={MAX_DENSE_ORDER}, which needs none"
             )
         for base in range(4):
-            self._lists[base].append(keys[long_enough & (batch.codes == base)])
+            self._lists[base].append(keys[long_enough & (bases == base)])
 
     @property
     def bases(self) -> int:
@@ -148,30 +167,31 @@ class ContextCounts:
 
         A base with too little context before it has no evidence at that order: four zeros.
         """
-        for order, context, known in self._dense_contexts(batch):
-            counts = self._tables[order][context[batch.counted]]
-            yield counts * known[batch.counted, None].astype(np.float64)
-        if self.max_order <= MAX_DENSE_ORDER:
+        counted = np.flatnonzero(batch.counted)
+        for order, table in enumerate(self._tables):
+            counts = np.empty((counted.size, 4))
+            look_up_dense(table, batch.codes, counted, order, counts)
+            yield counts
+        if not self._long_orders:
+            return
+        keys = self._long_contexts(batch.codes)[counted]
+        if self._hashed is not None:
+            for order, table in zip(self._long_orders, self._hashed, strict=True):
+                counts = np.empty((counted.size, 4))
+                look_up_hashed(table, self._words(keys, order), counts)
+                yield counts
             return
         # Sorted queries walk through the lists in order, which the processor's cache rewards tenfold.
-        keys = self._long_contexts(batch.codes)[batch.counted]
         ranking = np.argsort(keys)
         keys = keys[ranking]
-        for order in range(MAX_DENSE_ORDER + 1, self.max_order + 1):
+        shifts = np.array([3 * (self.max_order - order) for order in self._long_orders], dtype=np.uint64)
+        columns = np.empty((4, shifts.size, keys.size))
+        for base, (listed,) in enumerate(self._lists):
+            count_listed(listed, keys, shifts, columns[base])
+        for row in range(shifts.size):
             counts = np.empty((keys.size, 4))
-            counts[ranking] = self._count_listed(keys, order)
+            counts[ranking] = columns[:, row].T
             yield counts
-
-    def _dense_contexts(self, batch: Batch) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """For each dense order: its number, the index of each context and whether it is whole, [positions]."""
-        context = np.zeros(batch.codes.size, dtype=np.int64)
-        known = batch.counted
-        for order in range(len(self._tables)):
-            if order:
-                base = _shifted(batch.codes, order)
-                known = known & (base < NO_BASE)
-                context = context * 4 + (base & 3)
-            yield order, context, known
 
     def _long_contexts(self, codes: np.ndarray) -> np.ndarray:
         """The bases before each position, 3 bits each, the nearest highest; 0 from the first break on."""
@@ -184,15 +204,10 @@ class ContextCounts:
             keys |= (base + np.uint8(1)) * unbroken
         return keys
 
-    def _prefix(self, keys: np.ndarray, order: int) -> np.ndarray:
-        return keys >> np.uint64(3 * (self.max_order - order))
-
-    def _count_listed(self, keys: np.ndarray, order: int) -> np.ndarray:
-        shift = np.uint64(3 * (self.max_order - order))
-        prefix = self._prefix(keys, order)
-        first, after = prefix << shift, (prefix + np.uint64(1)) << shift
-        columns = [np.searchsorted(listed, after) - np.searchsorted(listed, first) for (listed,) in self._lists]
-        return np.stack(columns, axis=1) * (prefix & np.uint64(7) > 0)[:, None]
+    def _words(self, keys: np.ndarray, order: int) -> np.ndarray:
+        """The contexts of one order, uint64 [bases]; 0 where a context is broken before."""
+        words = keys >> np.uint64(3 * (self.max_order - order))
+        return words * (words & np.uint64(7) > 0)
 
 
 def _shifted(codes: np.ndarray, distance: int) -> np.ndarray:

@@ -11,9 +11,12 @@ from itertools import islice, pairwise
 import numpy as np
 
 from primase.errors import InputError
+from primase.evaluation.counting_loops import strength_nats, summarise
 from primase.evaluation.kmer_counts import Batch, ContextCounts, as_codes, batches
 
 MAX_LISTED_CONTEXTS = 2**28  # of the orders beyond the dense tables: 8 bytes each, so 2 GiB; both strands of 134 Mb
+HASHED_BYTES = 2**31  # of the tables that take over beyond that
+HASHED_FOLD_BYTES = 2**29  # a fold is a tenth of the bases
 FOLDS = 10
 FITTED_BASES = 2**21  # a quarter of it cost 2 to 3 millibits on human bases: their repeats are few and long
 STRENGTHS = 2.0 ** np.arange(-5, 17)  # candidates; the loss is flat between neighbours
@@ -75,7 +78,7 @@ class MarkovModels:
         *,
         max_order: int = 16,
         both_strands: bool = True,
-        max_listed_contexts: int = MAX_LISTED_CONTEXTS,
+        max_listed_contexts: int | None = None,
     ) -> "MarkovModels":
         """Count the training windows, which may be a stream, and fit the strengths.
 
@@ -85,27 +88,31 @@ class MarkovModels:
         one would flatter the high orders when predicting the other.
 
         Memory: 90 MB twice, up to 320 MB for fitting and 1 byte a base; above order 11 another 8 bytes a base on
-        each strand, and a third of that again while sorting. `max_listed_contexts` bounds that part: the default
-        is 2 GiB, or 134 Mb on both strands.
+        each strand, and a third of that again while sorting. Above 134 Mb on both strands, which is 2 GiB, the
+        contexts above order 11 are counted in hashed tables instead, of 2 GiB and 512 MiB whatever the genome, which
+        leave out rare contexts. `max_listed_contexts` asks for exact counts whatever they take, up to that number.
 
-        Raises InputError for windows without any base, beyond that bound, or for an order outside 0 to 21.
+        Raises InputError for windows without any base, beyond that number, or for an order outside 0 to 21.
         """
         training = [as_codes(window) for window in windows]
+        contexts = (1 + both_strands) * sum(window.size for window in training)
+        hashed = max_listed_contexts is None and contexts > MAX_LISTED_CONTEXTS
 
-        def count(windows: list[np.ndarray]) -> ContextCounts:
+        def count(windows: list[np.ndarray], hashed_bytes: int) -> ContextCounts:
             return ContextCounts.of(
                 windows,
                 max_order=max_order,
                 both_strands=both_strands,
-                max_listed_contexts=max_listed_contexts,
+                max_listed_contexts=max_listed_contexts or MAX_LISTED_CONTEXTS,
+                hashed_bytes=hashed_bytes if hashed else None,
             )
 
-        counts = count(training)
+        counts = count(training, HASHED_BYTES)
         if not counts.bases:
             raise InputError("the training windows hold no A, C, G or T: nothing to count, give other windows")
         evidence = []
         for fold in _folds(training):
-            evidence += _evidence(counts, fold, own=count(fold))
+            evidence += _evidence(counts, fold, own=count(fold, HASHED_FOLD_BYTES))
         return cls(counts, _fit_strengths(evidence))
 
     def score(self, windows: Iterable[np.ndarray], cell_bases: Sequence[np.ndarray] | None = None) -> MarkovScore:
@@ -158,8 +165,8 @@ class MarkovModels:
         base = batch.codes[batch.counted]
         probability = np.full(base.size, 0.25)
         for counts, strengths in zip(self.counts.lookup(batch), self.strengths, strict=True):
-            of_base = counts[np.arange(base.size), base]
-            probability = _shrink(of_base, counts.sum(axis=1), probability, strengths[_buckets(counts)])
+            of_base, total, bucket = _summary(counts, base)
+            probability = _shrink(of_base, total, probability, strengths[bucket])
             yield -np.log2(probability)
 
 
@@ -183,10 +190,14 @@ def _shrink(of_base: np.ndarray, total: np.ndarray, lower: np.ndarray, strength:
     return (of_base + strength * lower) / (total + strength)
 
 
-def _buckets(counts: np.ndarray) -> np.ndarray:
-    """Bucket of each context by its count and its number of different next bases: int64 [bases]."""
-    distinct = np.count_nonzero(counts, axis=1)
-    return np.searchsorted(COUNT_EDGES, counts.sum(axis=1)) * 4 + np.maximum(distinct - 1, 0)
+def _summary(counts: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each context: count of the base that came and of any, float64 [bases], and its bucket, uint8 [bases].
+
+    The bucket is by the count and by the number of different next bases.
+    """
+    of_base, total, bucket = (np.empty(base.size, kind) for kind in ("f8", "f8", "u1"))
+    summarise(counts, base, COUNT_EDGES, of_base, total, bucket)
+    return of_base, total, bucket
 
 
 def _folds(windows: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
@@ -217,10 +228,8 @@ def _evidence(counts: ContextCounts, fold: list[np.ndarray], own: ContextCounts)
         part = _Evidence(*(np.empty((counts.max_order + 1, base.size), kind) for kind in ("f4", "f4", "u1")))
         lookups = zip(counts.lookup(batch), own.lookup(batch), strict=True)
         for order, (all_counts, own_counts) in enumerate(lookups):
-            others = all_counts - own_counts
-            part.of_base[order] = others[np.arange(base.size), base]
-            part.total[order] = others.sum(axis=1)
-            part.bucket[order] = _buckets(others)
+            others = np.maximum(all_counts - own_counts, 0)  # hashed tables may have lost some of all counts
+            part.of_base[order], part.total[order], part.bucket[order] = _summary(others, base)
         parts.append(part)
     return parts
 
@@ -233,18 +242,15 @@ def _fit_strengths(evidence: list[_Evidence]) -> np.ndarray:
         of_base, total, bucket = (
             np.concatenate([getattr(part, name)[order] for part in evidence]) for name in ("of_base", "total", "bucket")
         )
-        seen = total > 0  # where nothing was seen, nothing depends on the strength
-        strengths.append(_best_strengths(of_base[seen], total[seen], probability[seen], bucket[seen]))
+        strengths.append(_best_strengths(of_base, total, probability, bucket))
         probability = _shrink(of_base, total, probability, strengths[-1][bucket].astype(np.float32))
     return np.array(strengths)
 
 
 def _best_strengths(of_base: np.ndarray, total: np.ndarray, lower: np.ndarray, bucket: np.ndarray) -> np.ndarray:
-    if not bucket.size:
+    seen = np.count_nonzero(total)
+    if not seen:
         return np.full(BUCKETS, UNFITTED_STRENGTH)
-    nats = np.empty((STRENGTHS.size, BUCKETS))
-    for row, strength in enumerate(STRENGTHS):
-        losses = -np.log(_shrink(of_base, total, lower, np.float32(strength)))
-        nats[row] = np.bincount(bucket, losses, minlength=BUCKETS)
-    pooled = nats.sum(axis=1, keepdims=True) / bucket.size
+    nats = strength_nats(of_base, total, lower, bucket, STRENGTHS, BUCKETS)
+    pooled = nats.sum(axis=1, keepdims=True) / seen
     return STRENGTHS[np.argmin(nats + POOLED_BASES * pooled, axis=0)]
