@@ -5,6 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+FEWEST_BLOCKS = 10
+"""With fewer blocks to resample, an interval says more about luck than about the model."""
+
 
 class Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

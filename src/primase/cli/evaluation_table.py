@@ -57,7 +57,11 @@ def _leaked_lines(result: "Evaluation") -> list[str]:
     if not leaked.hit_windows:
         return [f"  none of {leaked.clean_windows:,} windows has half of its k-mers in the training part"]
     figures = (
-        ("without copies in training", leaked.clean_windows, leaked.clean),
-        ("half or more in training", leaked.hit_windows, leaked.hit),
+        ("without copies in training", leaked.clean_windows, leaked.clean, leaked.markov_clean),
+        ("half or more in training", leaked.hit_windows, leaked.hit, leaked.markov_hit),
     )
-    return [_line(f"  {count:,} windows {name}", figure) for name, count, figure in figures if figure]
+    return [
+        _line(f"  {windows:,} windows {name}", figure) + (f"   Markov {markov:.4f}" if markov is not None else "")
+        for name, windows, figure, markov in figures
+        if figure
+    ]

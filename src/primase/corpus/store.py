@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from primase.corpus.split import PARTS, ReadBases
@@ -142,11 +143,17 @@ class Corpus:
     def record_names(self) -> list[str]:
         return pq.read_table(self.folder / "records.parquet", columns=["name"])["name"].to_pylist()
 
+    def places(self, windows: np.ndarray) -> list[tuple[str, int]]:
+        """Of each window, the name of the record that it was cut from, and its 0-based start in it."""
+        records = pq.read_table(self.folder / "records.parquet", columns=["name", "start"])
+        rows = self.windows[windows]
+        names = records["name"].take(pa.array(rows["record"])).to_pylist()
+        starts = rows["start"] - records["start"].to_numpy()[rows["record"]]
+        return list(zip(names, starts.tolist(), strict=True))
+
     def place(self, window: int) -> tuple[str, int]:
-        """Name of the record that a window was cut from, and its 0-based start in it."""
-        row = self.windows[window]
-        record = pq.read_table(self.folder / "records.parquet", columns=["name", "start"]).slice(int(row["record"]), 1)
-        return record["name"][0].as_py(), int(row["start"]) - record["start"][0].as_py()
+        """As `places`, of one window."""
+        return self.places(np.array([window]))[0]
 
     def leakage(self) -> tuple[Leakage, np.ndarray] | None:
         """The leakage certificate, and a structured array [windows] of LEAKAGE_DTYPE in genome order.

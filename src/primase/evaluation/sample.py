@@ -14,13 +14,13 @@ import numpy as np
 from primase import dna
 from primase.corpus.store import Corpus
 from primase.errors import InputError
+from primase.evaluation.routing import NO_CLASS
 from primase.formats import read_records
 from primase.formats.annotations import Annotations
 
 CELL_BASES = 10_000
 """Length of a cell in sequences of the user's."""
 
-NO_CLASS = 255
 REPEAT_CLASSES = ("repeat", "non-repeat")
 
 
@@ -55,7 +55,8 @@ class Sample:
         Raises InputError where the annotations name none of the corpus' records.
         """
         ranges = corpus.stretches(indices).tolist()
-        places = [Place(*corpus.place(int(indices[first]))) for first, _ in ranges]
+        firsts = indices[[first for first, _ in ranges]]
+        places = [Place(record, start) for record, start in corpus.places(firsts)]
         lengths = corpus.windows["length"][indices].astype(np.int64)
         return cls._labelled(
             list(corpus.iterate_stretches(indices)),

@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from primase.results import Estimate, Rival
-
-FEWEST_BLOCKS = 10
-"""With fewer blocks to resample, an interval says more about luck than about the model."""
+from primase.results import FEWEST_BLOCKS, Estimate, Rival
 
 GUESSING = 2.0
 """Bits per base of whoever knows nothing."""

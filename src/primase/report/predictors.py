@@ -2,13 +2,10 @@
 
 from dataclasses import dataclass
 
-from primase.results import Evaluation, Rival
+from primase.results import FEWEST_BLOCKS, Evaluation, Rival
 
 STRONG = ("markov", "copy-mixture")
 """The rivals that have read the same training bases: beating them is what a model is for."""
-
-FEWEST_BLOCKS = 10
-"""With fewer stretches to resample, an interval says more about luck than about the model."""
 
 GUESSING_BITS = 2.0
 """Four bases, equally likely: log2(4)."""

@@ -5,8 +5,8 @@ from typing import Any
 from primase.report import figures
 from primase.report.figures import THIN, bits, count, percent, plural
 from primase.report.gather import Findings
-from primase.report.predictors import FEWEST_BLOCKS, GUESSING_BITS, excludes_zero, is_certain, short_name, strongest
-from primase.results import Evaluation, Leakage, Rival, Routing
+from primase.report.predictors import GUESSING_BITS, excludes_zero, is_certain, short_name, strongest
+from primase.results import FEWEST_BLOCKS, Evaluation, Leakage, Rival, Routing
 
 LEAKY_SHARE = 0.05
 """With more copies than this among the held-out windows, the headline needs the leakage section beside it."""
@@ -151,7 +151,7 @@ def split_in_words(findings: Findings) -> str:
     if strategy == "homology":
         return (
             "Stretches of the genome that resemble each other were kept together, and whole groups of them were held "
-            "out, so that no near copy of a held-out stretch was trained on."
+            "out, so that what was held out has no near copy, by that measure, in what was trained on."
         )
     if strategy == "random":
         return "Single windows were held out at random; their neighbours were trained on, so the figures are too good."
