@@ -3,7 +3,7 @@
     python -m benchmarks.rivals_speed [--train-bases N] [--scored-bases N]
 
 What is timed is what `primase evaluate` does: Markov models of order 0 to 16, all of them and then the best one base by
-base, and the copy mixture. The bases are random, the worst case for lists and tables: hardly a long context comes twice.
+base, and the copy mixture. The bases are random, the worst case for lists and tables: few long contexts come twice.
 """
 
 import argparse
