@@ -285,3 +285,12 @@ def test_one_short_sequence_is_enough():
     without_start_token = with_tokenizer(letter_tokenizer("ACGT"))
     assert without_start_token.encoder.prefix_ids == []
     assert failed(without_start_token, [np.frombuffer(b"AC", np.uint8)]) == []
+
+
+def test_a_mixture_whose_routers_are_not_known_does_not_pass_as_dense():
+    loaded = tiny_model("mixtral-1m", k=3, num_local_experts=4, num_experts_per_tok=2)
+    for module in loaded.model.modules():
+        if type(module).__name__.endswith("Router"):
+            module.__class__ = type("Gate", (type(module),), {})
+    last = check_model(loaded, windows(), folder=None, name="gated").checks[-1]
+    assert (last.name, last.passed) == ("router", False) and "does not know the routers" in last.meaning

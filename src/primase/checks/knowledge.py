@@ -53,8 +53,18 @@ def strands(subject: Subject) -> Check:
 
 
 def router(subject: Subject) -> Check:
+    """Fails too where a mixture's routers are not found: nobody knows then whether they learn."""
     inputs, _ = padded(subject.loaded, subject.rows)
     layers = router_gradients(subject.loaded.model, inputs)
+    if not layers:
+        return checked(
+            name="router",
+            figure=0.0,
+            unit="of the experts' gradient",
+            limit=SMALLEST_GRADIENT_RATIO,
+            meaning="This model has experts, and Primase does not know the routers of its kind: they may never learn.",
+            at_least=True,
+        )
     dead = [layer.layer for layer in layers if layer.is_nil]
     return checked(
         name="router",

@@ -9,6 +9,7 @@ import torch
 from primase.checks.invariance import case, future, mates, padding, reload
 from primase.checks.knowledge import router, strands, tokenizer
 from primase.checks.subject import Subject, corpus_windows, given_windows, random_windows
+from primase.models.build import is_mixture
 from primase.models.routers import find_routers
 from primase.results import Checks
 from primase.run_folder import RunFolder
@@ -57,7 +58,7 @@ def check_model(
     """
     subject = Subject.of(loaded, windows, folder)
     tests = [future, padding, mates, case, reload, tokenizer, strands]
-    tests += [router] if find_routers(loaded.model) else []
+    tests += [router] if is_mixture(loaded.model.config) or find_routers(loaded.model) else []
     checks = []
     with torch.random.fork_rng():
         for done, test in enumerate(tests):
