@@ -5,8 +5,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from primase.whole_files import write_whole
+
 FEWEST_BLOCKS = 10
 """With fewer blocks to resample, an interval says more about luck than about the model."""
+
+
+HIT_SHARE = 0.5
+"""A held-out window counts as hit where at least this share of its k-mers stands in the training part."""
+
+MUCH_LEAKAGE = 0.05
+"""Share of hit windows above which the user is warned."""
 
 
 class Result(BaseModel):
@@ -14,12 +23,7 @@ class Result(BaseModel):
 
     def write(self, file: Path) -> None:
         """Write as JSON, beside and renamed, so that a reader never sees half of it."""
-        partial = file.with_name(f".{file.name}.partial")
-        try:
-            partial.write_text(self.model_dump_json(indent=2) + "\n", "utf-8")
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(file, (self.model_dump_json(indent=2) + "\n").encode())
 
 
 class Estimate(Result):

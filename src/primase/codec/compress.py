@@ -11,7 +11,7 @@ import constriction
 import numpy as np
 import torch
 
-from primase.codec.container import Container, Header, read_container, refuse_existing, write_whole
+from primase.codec.container import Container, Header, read_container, refuse_existing
 from primase.codec.fingerprint import machine_facts, model_sha256, tokenizer_sha256
 from primase.codec.passes import Coded, code_lanes
 from primase.codec.schedule import STRIDE_FRACTION, choose_lanes, cut_lanes, tokens_of_lanes
@@ -20,6 +20,7 @@ from primase.formats import join_fasta, read_fasta_text, split_fasta
 from primase.results import CompressionResult, DecompressionResult
 from primase.scoring import LoadedModel, load_model, score_windows
 from primase.version import __version__
+from primase.whole_files import write_whole
 
 AGREEMENT = 0.005
 """Payload and parallel pass may differ by so much of the latter; a pass that sees future bases differs by far more."""
@@ -67,7 +68,7 @@ def compress(
     seconds = time.perf_counter() - begun
     header = _header(loaded, text, letters, ids, coded, len(side), len(payload))
     content = Container(header, side, payload).to_bytes()
-    write_whole(content, Path(output))
+    write_whole(Path(output), content)
     difference = 8 * len(payload) - scored_bits
     return CompressionResult(
         model="(in memory)" if isinstance(model, LoadedModel) else str(model),
@@ -124,7 +125,7 @@ def decompress(
     text = join_fasta(letters, container.side) if len(letters) == header.bases else b""
     if hashlib.sha256(text).hexdigest() != header.text_sha256:
         raise _astray(source)
-    write_whole(text, Path(output))
+    write_whole(Path(output), text)
     return DecompressionResult(output=str(output), text_bytes=len(text), bases=len(letters), seconds=seconds)
 
 

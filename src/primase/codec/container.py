@@ -107,13 +107,3 @@ def refuse_existing(output: Path, *, overwrite: bool) -> None:
         raise OutputExistsError(f"{output}: is a folder; choose another file")
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output}: already exists; pass --overwrite to replace it, or choose another file")
-
-
-def write_whole(content: bytes, output: Path) -> None:
-    """Beside and renamed: what is at `output` is the old file or the new one, never half of it."""
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)

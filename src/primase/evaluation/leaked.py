@@ -6,10 +6,7 @@ import numpy as np
 
 from primase.corpus.store import Corpus
 from primase.evaluation.sample import Sample, Tally
-from primase.results import Estimate, LeakedLoss
-
-HIT_SHARE = 0.5
-"""A window counts as hit where at least this share of its k-mers stands in the training part."""
+from primase.results import HIT_SHARE, Estimate, LeakedLoss
 
 
 def leaked_loss(

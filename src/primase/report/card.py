@@ -9,10 +9,11 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from primase.errors import MissingFileError
-from primase.report import figures, page, predictors, sentences, write_whole
+from primase.report import figures, page, predictors, sentences
 from primase.report.gather import Findings, gather
 from primase.results import Evaluation
 from primase.version import __version__
+from primase.whole_files import write_whole
 
 TAGS = ["dna", "genomics", "biology", "primase"]
 BEGIN, END = "<!-- primase: begin -->", "<!-- primase: end -->"
@@ -36,7 +37,7 @@ def write_card(run_folder: str | Path) -> Path:
     before = file.read_text("utf-8", errors="replace") if file.is_file() else None
     if before is not None and not (BEGIN in before and END in before):
         return file
-    return write_whole(file, render(findings, before))
+    return write_whole(file, render(findings, before).encode())
 
 
 def render(findings: Findings, before: str | None = None) -> str:

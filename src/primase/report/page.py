@@ -7,10 +7,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from primase.report import charts, detail_charts, figures, predictors, sentences, write_whole
+from primase.report import charts, detail_charts, figures, predictors, sentences
 from primase.report.gather import Findings, gather
 from primase.results import Evaluation, Locus, Routing
 from primase.version import __version__
+from primase.whole_files import write_whole
 
 MOST_LOCI = 4
 MOST_ENRICHMENTS = 12
@@ -25,7 +26,7 @@ def write_report(run_folder: str | Path) -> Path:
     Raises MissingFileError where there is no run, RecipeError where its recipe cannot be read.
     """
     findings = gather(run_folder)
-    return write_whole(findings.run.folder / "report.html", render(findings))
+    return write_whole(findings.run.folder / "report.html", render(findings).encode())
 
 
 def render(findings: Findings) -> str:

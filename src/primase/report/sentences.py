@@ -3,13 +3,10 @@
 from typing import Any
 
 from primase.report import figures
-from primase.report.figures import THIN, bits, count, percent, plural
+from primase.report.figures import bits, count, percent, plural
 from primase.report.gather import Findings
 from primase.report.predictors import GUESSING_BITS, excludes_zero, is_certain, short_name, strongest
-from primase.results import FEWEST_BLOCKS, Evaluation, Leakage, Rival, Routing
-
-LEAKY_SHARE = 0.05
-"""With more copies than this among the held-out windows, the headline needs the leakage section beside it."""
+from primase.results import FEWEST_BLOCKS, MUCH_LEAKAGE, Evaluation, Leakage, Rival, Routing
 
 
 def headline(findings: Findings) -> str:
@@ -99,7 +96,7 @@ def cautions(findings: Findings) -> list[str]:
                 "A router gets no gradient: it sends tokens to experts as it did before the training, and the model "
                 "cannot use its experts for different kinds of DNA."
             )
-    if leakage is not None and leakage.half_kmers_share > LEAKY_SHARE:
+    if leakage is not None and leakage.half_kmers_share > MUCH_LEAKAGE:
         said.append(
             f"{percent(leakage.half_kmers_share)} of the held-out windows have at least half of their words in the "
             "training part too, so a good figure can come from memory."
@@ -214,10 +211,6 @@ def routing_in_words(routing: Routing) -> str:
         else "At least one router receives no gradient: it cannot learn where to send a token."
     )
     return said
-
-
-def in_millibits(rival: Rival) -> str:
-    return f"{figures.millibits(rival.model_advantage_millibits)}{THIN}millibits"
 
 
 def certainty(evaluation: Evaluation, rival: Rival) -> str:

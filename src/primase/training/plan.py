@@ -11,7 +11,7 @@ from primase import hardware
 from primase.corpus.rows import PaddingCollator, TrainingRows
 from primase.models.build import build_model, count_parameters, router_can_learn
 from primase.recipe import TrainingSettings
-from primase.results import Leakage
+from primase.results import MUCH_LEAKAGE, Leakage
 from primase.training.optimizers import MuonWithAdamW
 from primase.training.training_setup import TrainingSetup
 
@@ -20,9 +20,6 @@ BYTES_OF_TRAINING_STATE = 16
 
 FORWARD_SHARE = 1 / 3
 """A forward pass costs a third of a forward and backward pass."""
-
-MUCH_LEAKAGE = 0.05
-"""Share of windows with half of their k-mers in the training part above which the plan warns."""
 
 SAFETY = 0.95
 """Share of the time asked for that is planned; the rest is for checkpoints and a noisy machine."""
