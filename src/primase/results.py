@@ -14,6 +14,9 @@ FEWEST_BLOCKS = 10
 HIT_SHARE = 0.5
 """A held-out window counts as hit where at least this share of its k-mers stands in the training part."""
 
+MUCH_IN_TRAINING = 0.5
+"""Share of the user's 31-mers above which the figures are said to be of what was trained on."""
+
 MUCH_LEAKAGE = 0.05
 """Share of hit windows above which the user is warned."""
 
@@ -168,6 +171,8 @@ class Evaluation(Result):
     true_entropy_bits_per_base: float | None = None
     """Of the simulated source, on the same windows: no model can do better on average."""
     leaked: LeakedLoss | None = None
+    share_in_training: float | None = None
+    """Of the 31-mers of sequences of the user's, the share that the training bases have, on either strand."""
     calibration: list[CalibrationBin]
     calibration_error: float
     """Expected calibration error: mean distance of confidence and accuracy over the bins, weighted by tokens."""
@@ -176,6 +181,11 @@ class Evaluation(Result):
     loci: list[Locus] = []
     verdict: str
     """Which rivals are beaten, by how much, and whether the interval excludes zero."""
+
+    @property
+    def is_of_training_bases(self) -> bool:
+        """Whether the user's sequences stand, for the most part, in the training bases."""
+        return (self.share_in_training or 0.0) >= MUCH_IN_TRAINING
 
     def rival(self, kind: str) -> Rival | None:
         """The rival of that kind, if it was measured."""

@@ -5,7 +5,7 @@ not change its result beyond rounding. Arithmetic is fp32 whatever the model was
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTr
 
 from primase import hardware
 from primase.corpus.rows import PaddingCollator
-from primase.errors import MissingFileError, ModelError
+from primase.errors import InputError, MissingFileError, ModelError
 from primase.hub import MODEL_FILES, local_folder
 from primase.models.build import silence_transformers
 from primase.run_folder import RunFolder
@@ -42,6 +42,16 @@ class LoadedModel:
     encoder: SequenceEncoder
     context_tokens: int
     """Longest row that the model was made for, special tokens included."""
+
+    def with_context(self, tokens: int) -> "LoadedModel":
+        """The same with shorter rows. Raises InputError for a row without room, or longer than the model's own."""
+        fewest = len(self.encoder.prefix_ids) + len(self.encoder.suffix_ids) + 2
+        if not fewest <= tokens <= self.context_tokens:
+            raise InputError(
+                f"a context of {tokens:,} tokens does not suit this model, which takes {fewest} to "
+                f"{self.context_tokens:,}; give --context-tokens in between"
+            )
+        return replace(self, context_tokens=tokens)
 
 
 @dataclass
@@ -113,17 +123,18 @@ def score_windows(
     token is predicted once, and after the first row each sees at least (1 - stride_fraction) of the context.
     Where a tokenizer has no start token, the first token costs ln(vocabulary): nothing predicts it.
     """
-    for group in _groups(windows):
+    for group in groups(windows):
         scores, rows = [], []
-        for ids in loaded.encoder.encode_many(group):
+        for number, ids in enumerate(loaded.encoder.encode_many(group)):
             scores.append(_unscored(loaded, ids))
-            rows.extend(_rows(loaded, scores[-1], len(ids), stride_fraction))
-        for batch in _batches(rows, loaded.model):
-            _score_batch(loaded, batch)
+            rows.extend(sliding_rows(loaded, number, ids, stride_fraction))
+        for batch in batches(rows, loaded.model):
+            _score_batch(loaded, batch, scores)
         yield from scores
 
 
-def _groups(windows: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+def groups(windows: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """Windows in order, in lists that are tokenized and sorted by length together."""
     group, bases = [], 0
     for window in windows:
         group.append(window)
@@ -136,19 +147,40 @@ def _groups(windows: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
 
 
 @dataclass(frozen=True)
-class _Row:
-    """One row of a forward pass and where its result goes."""
+class Row:
+    """One row of a forward pass, and which tokens it scores: neighbours overlap, so none holds its tokens."""
 
-    ids: np.ndarray
-    scored_from: int
-    """First position of `ids` that is scored here."""
-    score: WindowScore
+    window: int
+    """Number of the window in its group."""
+    window_ids: np.ndarray = field(repr=False)
+    """int64 [tokens] of the whole window, the tokenizer's suffix included, its prefix not."""
+    prefix_ids: np.ndarray = field(repr=False)
+    first: int
+    """Place in `window_ids` of the first token after the prefix."""
+    end: int
     slot: int
-    """Place in `score.nats` of the first scored token."""
+    """Place in `window_ids` of the first token that is scored here; the last is the one before `end`."""
+
+    def __len__(self) -> int:
+        return len(self.prefix_ids) + self.end - self.first
+
+    @property
+    def ids(self) -> np.ndarray:
+        """int64 [tokens] of the row."""
+        return np.concatenate([self.prefix_ids, self.window_ids[self.first : self.end]])
+
+    def scored(self, start: int) -> slice:
+        """Where the predictions of the scored tokens are, in a batch where the row begins at `start`."""
+        last = start + len(self) - 1
+        return slice(last - (self.end - self.slot), last)
+
+
+def _with_suffix(loaded: LoadedModel, ids: np.ndarray) -> np.ndarray:
+    return np.concatenate([ids, loaded.encoder.suffix_ids]).astype(np.int64)
 
 
 def _unscored(loaded: LoadedModel, ids: np.ndarray) -> WindowScore:
-    all_ids = np.concatenate([ids, loaded.encoder.suffix_ids]).astype(np.int64)
+    all_ids = _with_suffix(loaded, ids)
     tokens, vocabulary = len(all_ids), loaded.model.config.vocab_size
     return WindowScore(
         ids=all_ids,
@@ -158,36 +190,37 @@ def _unscored(loaded: LoadedModel, ids: np.ndarray) -> WindowScore:
     )
 
 
-def _rows(loaded: LoadedModel, score: WindowScore, tokens: int, stride_fraction: float) -> Iterator[_Row]:
+def sliding_rows(loaded: LoadedModel, window: int, ids: np.ndarray, stride_fraction: float) -> Iterator[Row]:
+    """The rows that score every token of a window once; `ids` int64 [tokens] without special tokens."""
     prefix = np.asarray(loaded.encoder.prefix_ids, np.int64)
-    if len(prefix) + len(score.ids) < 2:
+    all_ids = _with_suffix(loaded, ids)
+    if len(prefix) + len(all_ids) < 2:
         return  # nothing to predict, or nothing to predict it from
     capacity = loaded.context_tokens - len(prefix) - len(loaded.encoder.suffix_ids)
-    if tokens <= capacity:
-        yield _Row(np.concatenate([prefix, score.ids]), max(len(prefix), 1), score, 0 if len(prefix) else 1)
+    if len(ids) <= capacity:
+        yield Row(window, all_ids, prefix, 0, len(all_ids), 0 if len(prefix) else 1)
         return
     stride = max(1, int(capacity * stride_fraction))
     begin, end = 0, capacity
     while True:
-        first = max(end - capacity, 0)
-        row = np.concatenate([prefix, score.ids[first:end]])
         slot = begin if len(prefix) or begin else 1
-        yield _Row(row, len(prefix) + slot - first, score, slot)
-        if end == len(score.ids):
+        yield Row(window, all_ids, prefix, max(end - capacity, 0), end, slot)
+        if end == len(all_ids):
             return
-        begin, end = end, min(end + stride, len(score.ids))
+        begin, end = end, min(end + stride, len(all_ids))
 
 
-def _batches(rows: list[_Row], model: PreTrainedModel) -> Iterator[list[_Row]]:
+def batches(rows: list[Row], model: PreTrainedModel) -> Iterator[list[Row]]:
     """Rows of like length together, as many as their logits and, on a CPU, its caches allow."""
     most_tokens = LOGITS_OF_A_BATCH // model.config.vocab_size
     if model.device.type == "cpu":
         most_tokens = min(most_tokens, CPU_TOKENS_OF_A_BATCH)
-    rows = sorted(rows, key=lambda row: len(row.ids), reverse=True)
-    while rows:
-        count = max(1, most_tokens // len(rows[0].ids))
-        yield rows[:count]
-        rows = rows[count:]
+    rows = sorted(rows, key=len, reverse=True)
+    first = 0
+    while first < len(rows):
+        after = first + max(1, most_tokens // len(rows[first]))
+        yield rows[first:after]
+        first = after
 
 
 def padded(loaded: LoadedModel, rows: list[np.ndarray]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
@@ -204,10 +237,16 @@ def padded(loaded: LoadedModel, rows: list[np.ndarray]) -> tuple[dict[str, torch
 
 
 @torch.inference_mode()
-def _score_batch(loaded: LoadedModel, batch: list[_Row]) -> None:
+def batch_logits(loaded: LoadedModel, batch: list[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits fp32 [rows, tokens, vocabulary], their inputs int64 [rows, tokens], and where each row begins."""
     inputs, starts = padded(loaded, [row.ids for row in batch])
-    logits = _forward(loaded.model, inputs).logits.float()
-    targets = inputs["input_ids"][:, 1:]
+    return _forward(loaded.model, inputs).logits.float(), inputs["input_ids"], starts
+
+
+@torch.inference_mode()
+def _score_batch(loaded: LoadedModel, batch: list[Row], scores: list[WindowScore]) -> None:
+    logits, input_ids, starts = batch_logits(loaded, batch)
+    targets = input_ids[:, 1:]
     nats = nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), targets, reduction="none")
     likeliest, token = logits[:, :-1].max(dim=-1)
     # ln p of the likeliest token: its logit is ahead of the target's by so much.
@@ -215,9 +254,7 @@ def _score_batch(loaded: LoadedModel, batch: list[_Row]) -> None:
     confidence = (lead - nats).exp()
     results = (tensor.cpu().numpy() for tensor in (nats, confidence, token == targets))
     for row, start, *values in zip(batch, starts.tolist(), *results, strict=True):
-        scored = slice(start + row.scored_from - 1, start + len(row.ids) - 1)
-        place = slice(row.slot, row.slot + scored.stop - scored.start)
-        score = row.score
+        place, scored, score = slice(row.slot, row.end), row.scored(start), scores[row.window]
         score.nats[place], score.confidence[place], score.is_likeliest[place] = (part[scored] for part in values)
 
 

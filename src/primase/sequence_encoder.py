@@ -39,6 +39,8 @@ class SequenceEncoder:
 
     Attributes:
         prefix_ids, suffix_ids: lists of the special ids that the tokenizer puts before and after a sequence.
+        spelled: bytes of each id: the letters A, C, G, T, N in its token.
+        letters_per_token: int16 [vocabulary]; their number, an unknown token counting as one N.
         bases_per_token: int16 [vocabulary]; A, C, G and T that an id spells; N, unknown, special tokens: 0.
         regular_k: bases a token where that is fixed (`base_tokenizer`: 1, `kmer_tokenizer`: k), else None.
         unknown_id: id of the unknown token, or None.
@@ -52,8 +54,9 @@ class SequenceEncoder:
         self.unknown_id: int | None = tokenizer.unk_token_id
         self.regular_k = _regular_k(self._backend)
         self.prefix_ids, self.suffix_ids = _surrounding_ids(self._backend)
-        self._spelled = _spelled_bases(tokenizer)
-        self.bases_per_token = np.array([len(s) - s.count(b"N") for s in self._spelled], dtype=np.int16)
+        self.spelled = _spelled_bases(tokenizer)
+        self.letters_per_token = np.array([len(s) for s in self.spelled], dtype=np.int16)
+        self.bases_per_token = np.array([len(s) - s.count(b"N") for s in self.spelled], dtype=np.int16)
 
     def encode(self, bases: np.ndarray | bytes) -> np.ndarray:
         """Token ids, int64 [tokens], of one sequence given as ASCII letters (uint8 [bases], or bytes)."""
@@ -75,13 +78,13 @@ class SequenceEncoder:
         Raises ModelError where an id is outside the vocabulary.
         """
         ids = np.asarray(ids, dtype=np.int64)
-        outside = ids[(ids < 0) | (ids >= len(self._spelled))]
+        outside = ids[(ids < 0) | (ids >= len(self.spelled))]
         if outside.size:
             raise ModelError(
-                f"token id {outside[0]} is outside the vocabulary of {len(self._spelled)} tokens: "
+                f"token id {outside[0]} is outside the vocabulary of {len(self.spelled)} tokens: "
                 "decode with the tokenizer that the model was trained with"
             )
-        return b"".join([self._spelled[i] for i in ids.tolist()])
+        return b"".join([self.spelled[i] for i in ids.tolist()])
 
     def unknown_count(self, ids: np.ndarray | Sequence[int]) -> int:
         """How many of the ids are the unknown token."""

@@ -47,6 +47,7 @@ PROMISED = {
         "--count-on",
         "--annotations",
         "--stride-fraction",
+        "--context-tokens",
         "--simulation",
         "--max-bases",
         "--column",

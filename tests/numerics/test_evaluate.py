@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from primase.cli.evaluation_table import table
 from primase.corpus.prepare import prepare
 from primase.dna import reverse_complement
 from primase.errors import InputError, ModelError
@@ -170,6 +171,13 @@ def test_any_model_is_measured_on_any_sequences(tmp_path):
     assert counted.rival("markov").bits_per_base < 1.5, "it has seen most of it"
     assert counted.rival("copy-mixture").bits_per_base < alone.rival("copy-mixture").bits_per_base - 1
     assert counted.stride_fraction == 0.25
+    seen = 2970 + 470  # 31-mers of the 3,000 bases and of their copy; those of b are new
+    assert counted.share_in_training == pytest.approx(seen / (seen + 670)) and alone.share_in_training is None
+    assert "Warning: 84% of the 31-mers of these sequences stand in the training bases" in table(counted)
+    assert "Warning" not in table(alone)
+    short = evaluate(model, sequences=[tmp_path / "mine.fa"], context_tokens=16)
+    assert short.context_tokens == 16 and short.forward.bases == alone.forward.bases
+    assert short.forward.bits_per_base != alone.forward.bits_per_base
     assert {entry.name for entry in tmp_path.iterdir()} == {"mine.fa", "other.csv", "genes.bed", "model"}
 
 

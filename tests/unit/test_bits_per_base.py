@@ -86,3 +86,9 @@ def test_neighbouring_windows_are_resampled_together():
 
 def test_a_class_without_bases_has_no_estimate():
     assert BlockBootstrap(np.array([100.0]), 10, 0).estimate(np.zeros(1), np.zeros(1)) is None
+
+
+def test_a_large_genome_takes_longer_blocks():
+    """Weights of a block for every 10 kb of the human genome would take gigabytes."""
+    assert BlockBootstrap(np.full(50_000, 10_000), 10, 0).blocks == 10_000
+    assert BlockBootstrap(np.full(500, 10_000), 10, 0).blocks == 500

@@ -123,6 +123,18 @@ def test_attention_to_what_comes_later():
     assert "future" in failed(loaded)
 
 
+def test_a_mask_that_fails_in_long_rows_alone():
+    """Rows of 200 tokens and more look ahead; the short ones that the other self-tests look at do not."""
+    loaded = dataclasses.replace(fresh(), context_tokens=512)
+
+    def open_long_mask(_module, _inputs, kwargs):
+        rows, tokens = kwargs["input_ids"].shape
+        return (), kwargs | ({"attention_mask": torch.zeros(rows, 1, tokens, tokens)} if tokens >= 200 else {})
+
+    loaded.model.register_forward_pre_hook(open_long_mask, with_kwargs=True)
+    assert "future" in failed(loaded)
+
+
 def test_a_model_that_reads_padding():
     loaded = fresh()
     loaded.tokenizer.padding_side = "left"

@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from primase.corpus.prepare import prepare
-from primase.corpus.store import Corpus
+from primase.corpus.store import Corpus, draw_runs
 from primase.errors import InputError, MissingFileError, OutputExistsError
 from primase.recipe import Recipe
 
@@ -163,3 +163,17 @@ def test_windows_that_touch_are_read_as_one_stretch(tmp_path):
     assert corpus.stretches(everything).tolist() == [[0, 12], [12, 20], [20, 30]]
     assert corpus.stretches(np.array([1, 2, 4, 19, 20])).tolist() == [[0, 2], [2, 3], [3, 4], [4, 5]]
     assert corpus.stretches(everything[:0]).shape == (0, 2) and not list(corpus.iterate_stretches(everything[:0]))
+
+
+def test_a_draw_for_measuring_is_of_neighbours(tmp_path):
+    """Single windows would have no context at their starts, which a whole genome has."""
+    file = write_fasta(tmp_path / "g.fa", {"a": sequence(40_030), "b": sequence(20_000, 1), "c": sequence(300, 2)})
+    corpus = prepare([file], tmp_path / "corpus", recipe(split__strategy="records", split__heldout_records=["a", "c"]))
+    drawn = draw_runs(corpus, "heldout", 10_000, seed=0)
+    lengths = [int((after - first) * 100) for first, after in corpus.stretches(drawn).tolist()]
+    assert 10_000 <= sum(lengths) < 10_500 and min(lengths) >= 300
+    assert np.isin(drawn, corpus.part("heldout")).all() and (np.diff(drawn) > 0).all()
+    assert (drawn == draw_runs(corpus, "heldout", 10_000, seed=0)).all()
+    assert len(draw_runs(corpus, "heldout", 10_000, seed=1)) and (draw_runs(corpus, "heldout", 1, seed=1)).size == 1
+    np.testing.assert_array_equal(draw_runs(corpus, "heldout", None, seed=0), corpus.part("heldout"))
+    np.testing.assert_array_equal(draw_runs(corpus, "heldout", 10**9, seed=0), corpus.part("heldout"))

@@ -45,7 +45,13 @@ def command(
         typer.echo("2. Preparing it and pretraining a small model")
         with Display() as display:
             result = pretrain(
-                genome, output, recipe, on_plan=print_plan, on_preparing=display.stage, on_step=display.step
+                genome,
+                output,
+                recipe,
+                on_plan=print_plan,
+                on_preparing=display.stage,
+                on_step=display.step,
+                on_checking=display.stage,
             )
         if result.interrupted:
             typer.echo(f"Stopped by {result.interrupted}; go on with:  primase pretrain --resume {output}")

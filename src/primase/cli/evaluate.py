@@ -32,6 +32,9 @@ def command(
         float | None,
         typer.Option(min=0.01, max=1.0, metavar="SHARE", help="How far a full context slides, as a share of it (0.5)."),
     ] = None,
+    context_tokens: Annotated[
+        int | None, typer.Option(min=1, metavar="TOKENS", help="A shorter context than the model was made for.")
+    ] = None,
     simulation: Annotated[
         Path | None,
         typer.Option(
@@ -61,6 +64,7 @@ def command(
             source=source,
             max_bases=max_bases,
             stride_fraction=stride_fraction,
+            context_tokens=context_tokens,
             column=column,
             progress=display.stage,
         )

@@ -40,6 +40,11 @@ def table(result: "Evaluation") -> str:
     if result.routing:
         lines += ["", *routing_lines(result.routing)]
     lines += ["", f"Verdict: {result.verdict}."]
+    if result.is_of_training_bases:
+        lines.append(
+            f"Warning: {result.share_in_training:.0%} of the 31-mers of these sequences stand in the training bases: "
+            "the figures say how well they are remembered, not what the model is worth on new ones."
+        )
     if result.unknown_tokens:
         lines.append(f"Warning: {result.unknown_tokens:,} tokens were unknown to the tokenizer.")
     return "\n".join(lines)

@@ -56,7 +56,7 @@ def command(
     with writing(output), Display() as display:
         if resume is not None:
             own = _recipe_for_resume(resume, recipe, overrides)
-            result = run.resume(resume, recipe=own, on_step=display.step)
+            result = run.resume(resume, recipe=own, on_step=display.step, on_checking=display.stage)
         else:
             result = run.pretrain(
                 sources,
@@ -67,6 +67,7 @@ def command(
                 on_plan=lambda plan: None if as_json else print_plan(plan),
                 on_preparing=display.stage,
                 on_step=display.step,
+                on_checking=display.stage,
             )
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(result), default=str, indent=2))

@@ -29,6 +29,9 @@ SCHEMA_VERSION = 1
 
 WINDOWS_AT_ONCE = 1 << 16
 
+RUN_BASES = 50_000
+"""Of neighbouring windows that are drawn together."""
+
 LEAKAGE_DTYPE = np.dtype([("window", "<i8"), ("kmer_share", "<f4"), ("is_exact", "?")])
 """A window that was looked at for leakage: its index, the share of its k-mers that the training part has on either
 strand (0 to 1), and whether it stands there letter for letter."""
@@ -192,6 +195,28 @@ def draw_windows(corpus: Corpus, part: str, max_bases: int | None, seed: int) ->
     """Indices of the windows of a part, or of a fixed draw of about `max_bases` bases of it, in genome order."""
     indices = corpus.part(part)
     return indices[draw(corpus.windows["length"][indices], max_bases, seed)]
+
+
+def draw_runs(corpus: Corpus, part: str, max_bases: int | None, seed: int) -> np.ndarray:
+    """As `draw_windows`, but runs of neighbouring windows, since a model has no context at the start of each run.
+
+    A run has RUN_BASES, or a twentieth of `max_bases` where that is less; a stretch that is shorter is one run.
+    """
+    indices = corpus.part(part)
+    if max_bases is None:
+        return indices
+    run_bases = max(1, min(RUN_BASES, max_bases // 20))
+    lengths = corpus.windows["length"][indices].astype(np.int64)
+    run, runs = np.empty(len(indices), np.int64), 0
+    for first, after in corpus.stretches(indices).tolist():
+        begins = np.cumsum(lengths[first:after]) - lengths[first:after]
+        # What is left over at the end of a stretch goes with the run before it.
+        last = max(int(lengths[first:after].sum()) // run_bases - 1, 0)
+        _, own = np.unique(np.minimum(begins // run_bases, last), return_inverse=True)
+        run[first:after] = runs + own
+        runs += int(own[-1]) + 1
+    drawn = draw(np.bincount(run, weights=lengths).astype(np.int64), max_bases, seed)
+    return indices[np.isin(run, drawn)]
 
 
 def draw(lengths: np.ndarray, max_bases: int | None, seed: int) -> np.ndarray:

@@ -14,7 +14,10 @@ from primase.results import Estimate
 from primase.scoring import WindowScore
 
 BLOCK_BASES = 10_000
-"""Neighbouring cells are resampled together in blocks of about this length."""
+"""Neighbouring cells are resampled together in blocks of about this length, or longer where they would be too many."""
+
+MOST_BLOCKS = 10_000
+"""More would make no interval better, and their weights take 8 bytes a block and resample."""
 
 
 def base_bits(bases: np.ndarray, score: WindowScore, bases_per_token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +58,8 @@ class BlockBootstrap:
     def __init__(self, cell_bases: np.ndarray, samples: int, seed: int) -> None:
         """`cell_bases` [cells]: the length of each cell, in genome order."""
         ends = np.cumsum(cell_bases)
-        block_bases = min(BLOCK_BASES, max(1, int(ends[-1]) // 20)) if len(ends) else 1
+        bases = int(ends[-1]) if len(ends) else 0
+        block_bases = max(1, min(BLOCK_BASES, bases // 20), -(-bases // MOST_BLOCKS))
         self._block = ((ends - cell_bases) // block_bases).astype(np.int64)
         _, self._block = np.unique(self._block, return_inverse=True)
         self.blocks = blocks = int(self._block.max()) + 1 if len(ends) else 0

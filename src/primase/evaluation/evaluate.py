@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from primase.corpus.leakage import write_certificate
-from primase.corpus.store import Corpus, draw_windows
+from primase.corpus.store import Corpus, draw_runs
 from primase.errors import InputError
 from primase.evaluation.bits_per_base import BlockBootstrap
 from primase.evaluation.leaked import leaked_loss
 from primase.evaluation.loci import choose_loci
 from primase.evaluation.model_bits import ModelBits, model_bits
+from primase.evaluation.overlap import share_in_training
 from primase.evaluation.rivals import (
     Counted,
     MarkovRivals,
@@ -48,6 +49,7 @@ def evaluate(
     source: Source | None = None,
     max_bases: int | None = None,
     stride_fraction: float | None = None,
+    context_tokens: int | None = None,
     column: str | None = None,
     progress: Progress = lambda what, share: None,
 ) -> Evaluation:
@@ -57,7 +59,8 @@ def evaluate(
     causal model folder or Hub name, for which `sequences` (FASTA files or tables) must be given. With `sequences`
     nothing is written. `count_on`: what the counting rivals count on, where it is not a run's training part.
     `annotations`: GFF3, GTF or BED of the measured records. `source`: the simulated source of the genome.
-    `stride_fraction`: a context that is full slides by this share of itself.
+    `stride_fraction`: a context that is full slides by this share of itself. `context_tokens`: a shorter context than
+    the model was made for, where that one takes too much memory or time.
 
     Raises MissingFileError where there is no run or no final model, InputError where nothing was held out or a file
     cannot be used, ModelError where the model's tokenizer cannot spell the bases.
@@ -77,6 +80,8 @@ def evaluate(
     marks = read_annotations(annotations) if annotations else None
     method = Method.of_run(run, stride_fraction) if is_run else Method.of_model(stride_fraction)
     loaded = load_model(model)
+    if context_tokens is not None:
+        loaded = loaded.with_context(context_tokens)
     if sequences:
         subject = Subject.of_files(sequences, column, marks)
     else:
@@ -138,7 +143,7 @@ class Subject:
     @classmethod
     def held_out(cls, corpus: Corpus, max_bases: int | None, seed: int, marks: Annotations | None) -> "Subject":
         part = "heldout" if len(corpus.part("heldout")) else "validation"
-        sample = Sample.of_corpus(corpus, draw_windows(corpus, part, max_bases, seed), marks)
+        sample = Sample.of_corpus(corpus, draw_runs(corpus, part, max_bases, seed), marks)
         return cls(sample, part, corpus.description["split"]["strategy"], corpus)
 
     @classmethod
@@ -214,6 +219,7 @@ def measure(
         best_markov_order=markov.best_order if markov else None,
         true_entropy_bits_per_base=next((rival.bits_per_base for rival in rivals if rival.kind == "source"), None),
         leaked=leaked_loss(subject.corpus, sample, forward, bases, markov.best.tally if markov else None, estimate),
+        share_in_training=share_in_training(sample, training) if training and sample.windows is None else None,
         calibration=scored.calibration.bins(),
         calibration_error=scored.calibration.error(),
         routing=measure_routing(loaded, sample.stretches, sample.finest_labels(), sample.class_names),

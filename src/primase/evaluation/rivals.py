@@ -95,7 +95,7 @@ def untrained_bits_per_base(
     """The same architecture with fresh weights, on pieces of about `bases` in all, drawn evenly from the sample."""
     fresh = build_model(settings, copy.deepcopy(loaded.model.config), seed).eval().to(loaded.model.device)
     twin = replace(loaded, model=fresh)
-    pieces = list(_evenly(sample.stretches, bases))
+    pieces = list(evenly(sample.stretches, bases))
     scores = score_windows(twin, pieces, stride_fraction=1.0)
     twin_bits = 0.0
     for piece, score in zip(pieces, scores, strict=True):
@@ -104,7 +104,7 @@ def untrained_bits_per_base(
     return float(twin_bits / sum(int(dna.is_acgt(piece).sum()) for piece in pieces))
 
 
-def _evenly(stretches: list[np.ndarray], bases: int) -> Iterator[np.ndarray]:
+def evenly(stretches: list[np.ndarray], bases: int) -> Iterator[np.ndarray]:
     """Pieces of PIECE_BASES at even distances, about `bases` in all, that hold a base; the first one always."""
     pieces = [stretch[i : i + PIECE_BASES] for stretch in stretches for i in range(0, len(stretch), PIECE_BASES)]
     pieces = [piece for piece in pieces if dna.is_acgt(piece).any()]

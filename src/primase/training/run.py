@@ -62,6 +62,7 @@ def pretrain(
     on_plan: Callable[[Plan], None] = lambda plan: None,
     on_preparing: Callable[[str, float], None] = lambda what, share: None,
     on_step: Report = lambda step, steps, metrics: None,
+    on_checking: Callable[[str, float], None] = lambda what, share: None,
 ) -> PretrainingResult:
     """Train a DNA language model from scratch on FASTA files, tables, or a corpus folder.
 
@@ -81,7 +82,7 @@ def pretrain(
         setup = setup.resolved(plan.steps)
         _write_provenance(run, setup)
     on_plan(plan)
-    return _checked(_train(run, setup, plan.warnings, on_step, resume_from=None))
+    return _checked(_train(run, setup, plan.warnings, on_step, resume_from=None), on_checking)
 
 
 def resume(
@@ -89,6 +90,7 @@ def resume(
     *,
     recipe: Recipe | None = None,
     on_step: Report = lambda step, steps, metrics: None,
+    on_checking: Callable[[str, float], None] = lambda what, share: None,
 ) -> PretrainingResult:
     """Go on with an interrupted run from its newest complete checkpoint, bitwise as if it had not stopped.
 
@@ -113,7 +115,7 @@ def resume(
                 f"{saved[-1].folder}: the checkpoint belongs to another {what} (digest {noted}, not {value}); "
                 f"restore the {what} or pretrain again"
             )
-    return _checked(_train(run, setup, (), on_step, resume_from=saved[-1]))
+    return _checked(_train(run, setup, (), on_step, resume_from=saved[-1]), on_checking)
 
 
 def open_or_prepare(
@@ -209,11 +211,11 @@ def _train(
     )
 
 
-def _checked(result: PretrainingResult) -> PretrainingResult:
+def _checked(result: PretrainingResult, on_checking: Callable[[str, float], None]) -> PretrainingResult:
     """After the training, so that its memory is free: the final model as its users will load it."""
     if result.interrupted:
         return result
-    checks = check(result.run).checks
+    checks = check(result.run, progress=on_checking).checks
     write_report(result.run)
     write_card(result.run)
     return replace(
