@@ -47,7 +47,7 @@ def test_own_sequences_are_measured_and_nothing_is_written(primase, finished_run
         (["--sequences", "empty.fa"], "empty.fa: no A, C, G or T in it"),
         (["--sequences", "mine.fa", "--count-on", "absent.fa"], "absent.fa: no such file"),
         (["--sequences", "mine.fa", "--max-bases", "10"], "--max-bases draws from a held-out part"),
-        (["--context-tokens", "3"], "a context of 3 tokens does not suit this model, which takes "),
+        (["--context-tokens", "2"], "a context of 2 tokens does not suit this model, which takes "),
         (["--context-tokens", "1000000"], "a context of 1,000,000 tokens does not suit this model"),
         (["--annotations", "absent.gff"], "absent.gff: no such file"),
         (["--annotations", "variants.vcf"], "variants.vcf: line 3: variants (VCF) and no annotations"),
