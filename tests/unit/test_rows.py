@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from primase.corpus.prepare import prepare
-from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, TrainingRows
+from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, StepSampler, TrainingRows
 from primase.dna import reverse_complement
 from primase.recipe import Recipe
 from primase.sequence_encoder import SequenceEncoder
@@ -89,3 +89,30 @@ def test_padding_is_masked_and_not_a_target(side):
 
 def test_equal_rows_need_no_mask():
     assert "attention_mask" not in PaddingCollator(3, "right")([torch.tensor([1, 5]), torch.tensor([1, 8])])
+
+
+def test_a_step_has_rows_from_everywhere_and_its_batches_rows_of_like_length(make_rows):
+    rows = make_rows(200, 400, tokenizer__kind="byte-pair", tokenizer__vocabulary_tokens=64)
+    sampler, tokens = StepSampler(rows, rows_per_step=8), np.array([len(rows[i]) for i in range(len(rows))])
+    orders = []
+    for epoch in (0, 0, 1):
+        rows.set_epoch(epoch)
+        orders.append(list(sampler))
+    assert orders[0] == orders[1] != orders[2] and len(sampler) == len(rows)
+    steps = [[order[first : first + 8] for first in range(0, len(order), 8)] for order in orders]
+    assert sorted(orders[0]) == sorted(orders[2]) == list(range(len(rows)))
+    assert {tuple(sorted(step)) for step in steps[0]} != {tuple(sorted(step)) for step in steps[2]}
+    assert np.std([np.mean(step) for step in steps[0][:-1]]) < len(rows) / 4, "not neighbours of the genome"
+    for step in steps[0]:
+        assert (np.diff(tokens[step]) <= 0).all()
+
+
+@pytest.mark.parametrize("kind", ["kmer", "byte-pair"])
+def test_the_lengths_of_rows_are_known_beforehand(make_rows, kind):
+    rows = make_rows(200, 17, tokenizer__kind=kind, tokenizer__vocabulary_tokens=64)
+    per_token = 3 if kind == "kmer" else 1
+    tokens = [len(rows[i]) - len(rows.encoder.prefix_ids) for i in range(len(rows))]
+    lengths = rows.lengths()
+    # What is left of a window beyond its last k-mer is spelled in single bases.
+    assert all(abs(length - per_token * count) <= 4 for length, count in zip(lengths, tokens, strict=True))
+    assert len(set(lengths.tolist())) > 1

@@ -1,8 +1,10 @@
 """Training rows: what one position of a batch holds. Windows that fit are rows; longer ones are cut into rows."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from primase import dna
 from primase.corpus.store import Corpus
@@ -41,11 +43,18 @@ class TrainingRows(Dataset):
         else:
             units = np.diff(corpus.token_starts)[self.windows]
             self.capacity_units = self.capacity_tokens
+        self._units = units
         self.rows_of_window = _rows_of_window(units, self.capacity_units, shifted=settings.shift_rows)
         self.last_row = np.cumsum(self.rows_of_window)
 
     def __len__(self) -> int:
         return int(self.last_row[-1]) if len(self.last_row) else 0
+
+    def lengths(self) -> np.ndarray:
+        """int64 [rows]: about how many bases (byte pairs: tokens) each row holds; strand and shift may change it."""
+        window = np.repeat(np.arange(len(self.windows)), self.rows_of_window)
+        row_in_window = np.arange(len(window)) - (self.last_row - self.rows_of_window)[window]
+        return np.minimum(self._units[window] - row_in_window * self.capacity_units, self.capacity_units)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by accelerate's data loader; strands and shifts are drawn anew each epoch."""
@@ -93,6 +102,27 @@ def _rows_of_window(units: np.ndarray, capacity: int, *, shifted: bool) -> np.nd
     if not shifted:
         return np.maximum(1, -(-units // capacity))
     return np.maximum(1, (units - capacity // 2) // capacity)
+
+
+class StepSampler(Sampler[int]):
+    """All rows in an order drawn for each epoch, and those of one optimizer step sorted by length.
+
+    A step adds up the same rows in whatever order they come, so it is the same; but rows of a micro-batch are of like
+    length, and hardly anything is padded.
+    """
+
+    def __init__(self, rows: TrainingRows, rows_per_step: int) -> None:
+        self.rows, self.rows_per_step = rows, rows_per_step
+        self._lengths = rows.lengths()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self.rows.seed, self.rows.epoch)).permutation(len(self.rows))
+        for first in range(0, len(order), self.rows_per_step):
+            step = order[first : first + self.rows_per_step]
+            yield from step[np.argsort(-self._lengths[step], kind="stable")].tolist()
 
 
 class PaddingCollator:

@@ -19,7 +19,7 @@ import transformers
 from torch import nn
 from transformers import PreTrainedModel, TrainingArguments
 
-from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, TrainingRows
+from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, StepSampler, TrainingRows
 from primase.errors import NonFiniteLossError
 from primase.models.build import count_parameters, experts
 from primase.recipe import TrainingSettings
@@ -99,6 +99,10 @@ class PretrainingTrainer(transformers.Trainer):
         loader = super().get_train_dataloader()
         loader.base_dataloader.generator = torch.Generator()
         return loader
+
+    def _get_train_sampler(self, train_dataset: TrainingRows | None = None) -> StepSampler:
+        rows_per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return StepSampler(self.train_dataset, rows_per_step)
 
     def _is_out_of_patience(self) -> bool:
         patience = self.settings.patience
