@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from primase.whole_files import write_whole
 
 FEWEST_BLOCKS = 10
-"""With fewer blocks to resample, an interval says more about luck than about the model."""
+"""With fewer blocks to resample, an interval says more about luck than about the model, and is not printed."""
 
 
 HIT_SHARE = 0.5
@@ -37,6 +37,12 @@ class Estimate(Result):
     high: float
     bases: int
     """A, C, G and T that the figure is a mean over."""
+    blocks: int | None = None
+    """Blocks of the genome with such bases, which were resampled; not noted by older versions."""
+
+    @property
+    def has_interval(self) -> bool:
+        return self.blocks is None or self.blocks >= FEWEST_BLOCKS
 
 
 class Rival(Result):
@@ -183,6 +189,11 @@ class Evaluation(Result):
     """Which rivals are beaten, by how much, and whether the interval excludes zero."""
 
     @property
+    def has_intervals(self) -> bool:
+        """Of the rivals' advantages."""
+        return self.bootstrap_blocks >= FEWEST_BLOCKS
+
+    @property
     def is_of_training_bases(self) -> bool:
         """Whether the user's sequences stand, for the most part, in the training bases."""
         return (self.share_in_training or 0.0) >= MUCH_IN_TRAINING
@@ -259,6 +270,8 @@ class CompressionResult(Result):
     """Payload minus scored, divided by scored: 0.001 is 0.1 %."""
     agrees: bool
     """Whether the two are within 0.5 %, two words of the coder (64 bits) set aside."""
+    proves: bool
+    """Whether they are within 0.5 % as they are, which a text of a few hundred bases is too short for."""
     two_bit_bytes: int
     """The bases in 2 bits each, which takes no model."""
     seconds: float

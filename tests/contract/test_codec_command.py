@@ -32,7 +32,7 @@ def test_there_and_back(primase, genome, finished_run, workplace):
     assert there.out.startswith("sub/genome.prm: 102 bases in 1 lane, 102 tokens")
     assert re.search(r"^bases in 2 bits each +26 bytes$", there.out, re.MULTILINE)
     assert re.search(r"^bases as coded +\d+ bytes   \d\.\d{4} bits per base$", there.out, re.MULTILINE)
-    assert re.search(r"says \d\.\d{4} bits per base \([+-]\d\.\d\d%\): the file proves the figure", there.out)
+    assert re.search(r"says \d\.\d{4} bits per base \([+-]\d\.\d\d%\): too short a text to prove", there.out)
     assert "WARNING" not in there.err and there.out.isascii()
     back = primase("decompress", finished_run, "sub/genome.prm", "-o", "back.fa")
     assert back.code == 0, back.err

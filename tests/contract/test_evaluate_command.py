@@ -35,6 +35,7 @@ def test_own_sequences_are_measured_and_nothing_is_written(primase, finished_run
     ):
         assert re.search(rf"^ *{name}", shown, re.MULTILINE), name
     assert "Verdict: " in shown
+    assert re.search(r"^ *gene +\d\.\d{4}   too few stretches$", shown, re.MULTILINE), "an interval of one stretch"
     result = json.loads(primase(*arguments, "--json").out)
     assert result["classes"]["gene"]["bases"] == 500 and result["stretches"] == 2
     assert contents(finished_run) == before

@@ -117,6 +117,7 @@ def test_the_file_is_as_large_as_the_parallel_pass_says(name, tmp_path):
     loaded = MODELS[name]()
     result = round_trip(loaded, tmp_path, TEXT, lanes=8)
     assert result.agrees and result.bases == 1006 and result.lanes == 8
+    assert result.proves == (abs(result.relative_difference) <= 0.005)
     expected_bits = read_container(tmp_path / "a.prm").header.expected_bits
     assert expected_bits == pytest.approx(result.scored_bits_per_base * result.bases, rel=1e-5)
     assert -1 <= 8 * result.payload_bytes - expected_bits <= 64, "the coder loses two words at most"

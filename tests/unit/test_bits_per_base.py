@@ -88,6 +88,16 @@ def test_a_class_without_bases_has_no_estimate():
     assert BlockBootstrap(np.array([100.0]), 10, 0).estimate(np.zeros(1), np.zeros(1)) is None
 
 
+def test_a_class_in_few_places_has_no_interval():
+    """Its resamples would all be alike, and look like certainty."""
+    bootstrap, everywhere = BlockBootstrap(np.full(40, 10_000), 100, 0), np.full(40, 10_000.0)
+    in_three = np.where(np.arange(40) % 15 == 0, 500.0, 0.0)
+    assert bootstrap.estimate(1.9 * everywhere, everywhere).blocks == 40
+    rare = bootstrap.estimate(1.9 * in_three, in_three)
+    assert rare.blocks == 3 and not rare.has_interval
+    assert bootstrap.estimate(1.9 * everywhere, everywhere).has_interval
+
+
 def test_a_large_genome_takes_longer_blocks():
     """Weights of a block for every 10 kb of the human genome would take gigabytes."""
     assert BlockBootstrap(np.full(50_000, 10_000), 10, 0).blocks == 10_000

@@ -38,6 +38,7 @@ def test_every_byte_comes_back(lines, line_end, end, mark):
         (b"", b""),
         (b">chr1 ACGT\nACgt\nNNac\n", b"ACGTAC"),
         (b">chr1\r\nAC\r\nGT\r\n", b"ACGT"),
+        (b">chr1 AC\rAC\rGT\r>chr2\rTT", b"ACGTTT"),
         (b"\n\n>a\nA\n>empty\n>b\nC-*UT", b"ACT"),
         (b"; ACGT\n>a\nA;C\nG>T\n", b"ACGT"),
         (b"\xef\xbb\xbf>CAT\nG\n", b"G"),

@@ -39,9 +39,11 @@ def table(result) -> str:
     text = "text in the .gz" if result.was_gzip else "text"
     plural = "s" if result.lanes != 1 else ""
     rate = result.bases / result.seconds if result.seconds else 0
-    verdict = (
-        "the file proves the figure" if result.agrees else "more than 0.5 % apart: DO NOT TRUST THE PRINTED FIGURE"
-    )
+    verdict = "the file proves the figure"
+    if not result.agrees:
+        verdict = "more than 0.5 % apart: DO NOT TRUST THE PRINTED FIGURE"
+    elif not result.proves:
+        verdict = "too short a text to prove the figure, since the coder works in words of 32 bits"
     lines = [
         f"{result.output}: {result.bases:,} bases in {result.lanes:,} lane{plural}, {result.tokens:,} tokens, "
         f"{duration(result.seconds)} ({rate:,.0f} bases/s)",

@@ -28,9 +28,9 @@ def table(result: "Evaluation") -> str:
         f"{'rivals on the same bases':<36}{'bits per base':>14}   this model is better by (millibits)",
     ]
     for rival in result.rivals:
+        interval = f"({rival.low:+.1f} to {rival.high:+.1f})" if result.has_intervals else "(too few stretches)"
         lines.append(
-            f"{rival.name:<36}{rival.bits_per_base:>14.4f}   {rival.model_advantage_millibits:+.1f} "
-            f"({rival.low:+.1f} to {rival.high:+.1f})"
+            f"{rival.name:<36}{rival.bits_per_base:>14.4f}   {rival.model_advantage_millibits:+.1f} {interval}"
         )
     if result.markov_bits_per_base is not None:
         orders = [f"{order:>4}: {bits:.3f}" for order, bits in enumerate(result.markov_bits_per_base)]
@@ -51,7 +51,8 @@ def table(result: "Evaluation") -> str:
 
 
 def _line(name: str, figure: "Estimate") -> str:
-    return f"{name:<36}{figure.bits_per_base:>14.4f}   {figure.low:.4f} to {figure.high:.4f}"
+    interval = f"{figure.low:.4f} to {figure.high:.4f}" if figure.has_interval else "too few stretches"
+    return f"{name:<36}{figure.bits_per_base:>14.4f}   {interval}"
 
 
 def _leaked_lines(result: "Evaluation") -> list[str]:

@@ -86,6 +86,7 @@ def compress(
         scored_bits_per_base=scored_bits / len(letters),
         relative_difference=difference / scored_bits,
         agrees=abs(difference) <= AGREEMENT * scored_bits + CODER_BITS,
+        proves=abs(difference) <= AGREEMENT * scored_bits,
         two_bit_bytes=-(-len(letters) // 4),
         seconds=seconds,
     )

@@ -81,4 +81,10 @@ class BlockBootstrap:
         if not bases.sum():
             return None
         low, high = np.quantile(self.ratios(bits, bases), (0.025, 0.975))
-        return Estimate(bits_per_base=bits.sum() / bases.sum(), low=low, high=high, bases=int(bases.sum()))
+        return Estimate(
+            bits_per_base=bits.sum() / bases.sum(),
+            low=low,
+            high=high,
+            bases=int(bases.sum()),
+            blocks=int(np.count_nonzero(self._per_block(bases))),
+        )

@@ -71,8 +71,8 @@ def join_fasta(letters: np.ndarray, side: bytes) -> bytes:
 
 
 def _in_name_line(content: np.ndarray) -> np.ndarray:
-    """bool [bytes]: True in lines of names and comments, their line feeds left out."""
-    feeds = np.flatnonzero(content == ord("\n"))
+    """bool [bytes]: True in lines of names and comments, their ends (line feeds, old carriage returns) left out."""
+    feeds = np.flatnonzero((content == ord("\n")) | (content == ord("\r")))
     mark = len(_BYTE_ORDER_MARK) if content[:3].tobytes() == _BYTE_ORDER_MARK else 0
     starts, ends = np.r_[mark, feeds + 1], np.r_[feeds, len(content)]
     starts, ends = starts[starts < ends], ends[starts < ends]
