@@ -1,5 +1,6 @@
 """What this machine can do: device, number formats, threads, and the speed of a matrix product."""
 
+import ctypes
 import os
 import platform
 import resource
@@ -9,6 +10,9 @@ import time
 import torch
 
 from primase.errors import RecipeError
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Parameters of glibc's mallopt (malloc.h)."""
 
 
 def best_device() -> torch.device:
@@ -36,6 +40,18 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
     return "bf16" if has_bf16(device) else "fp32"
+
+
+def keep_freed_memory(device: torch.device) -> None:
+    """Let this process keep the memory that it frees, where it computes on a processor and the C library is glibc.
+
+    glibc gives each large block back to the system at once, and the next one is handed out page by page, zeroed: for the
+    activations of a training step, again and again (docs/speed-log.md has the figures).
+    """
+    if device.type == "cpu" and sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        c_library = ctypes.CDLL(None)
+        c_library.mallopt(_M_MMAP_MAX, 0)
+        c_library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def wait(device: torch.device) -> None:

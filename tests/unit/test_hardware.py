@@ -1,5 +1,8 @@
 """Number formats and the measured peak."""
 
+import platform
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -61,3 +64,28 @@ def test_peak_memory_sees_what_was_held():
     block = torch.ones(2**30 // 4 + before // 4)
     assert hardware.peak_memory_bytes(CPU) >= before + 2**29
     del block
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is another one")
+def test_freed_memory_is_kept_and_used_again():
+    """In a process of its own: without it, each turn asks the system for fresh pages."""
+    program = """
+import resource, sys, torch
+from primase import hardware
+if sys.argv[1] == "keeps":
+    hardware.keep_freed_memory(torch.device("cpu"))
+def step():
+    x = torch.randn(5_000_000)
+    y = x * 2
+    return y + x
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = [
+        int(subprocess.run([sys.executable, "-c", program, arm], capture_output=True, text=True, check=True).stdout)
+        for arm in ("keeps", "gives back")
+    ]
+    assert faults[0] < faults[1] / 10

@@ -39,6 +39,7 @@ class TrainingSetup:
     def open(cls, recipe: Recipe, corpus: Corpus) -> "TrainingSetup":
         """Raises RecipeError or ModelError where the recipe cannot be carried out on this corpus or this machine."""
         device = hardware.best_device()
+        hardware.keep_freed_memory(device)
         precision = hardware.resolve_precision(recipe.training.precision, device)
         tokenizer = load_tokenizer(str(corpus.folder / "tokenizer"))
         config = configuration(recipe.model, tokenizer)
