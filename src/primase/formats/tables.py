@@ -76,9 +76,7 @@ def read_parquet(file: BinaryIO, source: str, *, column: str | None, piece_bases
     yield from _pieces(parquet_cells(file, source, column=column), source, piece_bases)
 
 
-def parquet_cells(
-    file: BinaryIO, source: str, *, column: str | None, labels: Sequence[str] = ()
-) -> Iterator["Cells"]:
+def parquet_cells(file: BinaryIO, source: str, *, column: str | None, labels: Sequence[str] = ()) -> Iterator["Cells"]:
     """The rows of a Parquet file in batches, as `csv_cells` gives them; numbers among the labels become text."""
     try:
         table = pq.ParquetFile(file, pre_buffer=False, buffer_size=PARQUET_BUFFER_BYTES)
