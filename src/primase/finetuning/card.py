@@ -55,10 +55,11 @@ def _body(name: str, result: Finetuning) -> str:
         for predictor in result.predictors
     )
     notes = "\n".join(f"- {markdown(note)}" for note in result.notes)
+    what = "regression" if result.task == "regression" else f"{result.task} classifier"
     return f"""# {markdown(name)}
 
-A DNA sequence model for {result.task}: {labels}. Fine-tuned (`{result.method}`) from {markdown(result.model)} by
-Primase {__version__}.
+A {what} of DNA sequences ({labels}), fine-tuned (`{result.method}`) from {markdown(result.model)} by Primase
+{__version__}.
 
 {markdown(result.verdict)}
 
@@ -74,6 +75,10 @@ Primase {__version__}.
 
 ```python
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+model = AutoModelForSequenceClassification.from_pretrained(FOLDER)
+logits = model(**tokenizer("ACGTAGCATCGG", return_tensors="pt")).logits
 ```
 
 The logits are read at the last token. A sequence longer than the context is cut into windows side by side, whose logits

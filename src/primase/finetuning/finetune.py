@@ -40,8 +40,8 @@ def finetune(
     folder `output` is whole or is not there (see `folder`); its `final/` loads with plain
     AutoModelForSequenceClassification. `on_note` is told what was decided without being asked, as it happens.
 
-    Raises InputError for data that cannot be used, RecipeError for options, ModelError for the model, OutputExistsError,
-    MissingExtraError for lora without peft, NonFiniteLossError.
+    Raises InputError for data that cannot be used, RecipeError for options, ModelError for the model,
+    OutputExistsError, MissingExtraError for lora without peft, NonFiniteLossError.
     """
     begun = time.perf_counter()
     settings = FinetuningSettings.of(label=(label,) if isinstance(label, str) else tuple(label), **options)

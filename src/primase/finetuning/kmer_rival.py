@@ -1,4 +1,4 @@
-"""The k-mer rival: a logistic (or ridge) regression on how often each k-mer is in a sequence, on the strand as given."""
+"""The k-mer rival: a logistic (or ridge) regression on the share of each k-mer in a sequence, its strand as given."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def train(
 
 
 def kmer_shares(sequences: Sequence[bytes], k: int):
-    """Sparse float64 [sequences, 4**k]: the share of each k-mer in a sequence; those with other letters do not count."""
+    """Sparse float64 [sequences, 4**k]: the share of each k-mer in a sequence, other letters left out."""
     from scipy.sparse import csr_matrix
 
     lengths = np.array([len(sequence) + 1 for sequence in sequences])

@@ -17,7 +17,7 @@ MOST_ITERATIONS = 300
 def solve(train: np.ndarray, validation: np.ndarray, fitting: Fitting) -> tuple[np.ndarray, float]:
     """Weights float32 [outputs, width] without an intercept, which heads of transformers lack, and the metric.
 
-    `train` and `validation` are features [rows, width], scaled here by their deviation; the scale goes into the weights.
+    `train` and `validation` are features [rows, width], scaled here by their deviation, which goes into the weights.
     """
     scale = train.std(axis=0) + 1e-6
     best, best_weight = -np.inf, np.zeros((fitting.task.outputs, train.shape[1]))

@@ -1,7 +1,7 @@
 """Metrics of predictions with bootstrap intervals; every metric takes weights, so that a resample is a weight vector.
 
 Each metric gives one value a row of `weights` (float64 [samples, rows], how often each row was drawn): all ones is the
-metric itself. What has no value in a resample (a class that was not drawn) is NaN there and is left out of the quantiles.
+metric itself. What has no value in a resample (a class that was not drawn) is NaN there and left out of the quantiles.
 Classes: Matthews correlation (Gorodkin 2004, for several classes), macro F1 (nil for a class that is neither there nor
 predicted), accuracy, and for several classes the mean of one against the rest of AUROC and average precision (AUPRC).
 Several labels: the mean over them of each. Values: Spearman, Pearson, and R2 (1 - squared error / variance).

@@ -142,7 +142,7 @@ def _guess(values: set[str], rows: int, column: str, source: str) -> TaskKind:
         return "multi-class" if is_whole and len(values) <= MOST_INTEGER_CLASSES else "regression"
     if len(values) > max(MOST_INTEGER_CLASSES, rows // 2):
         raise InputError(
-            f"{source}: column {column!r} holds {len(values):,} different texts in {rows:,} rows, which are no classes; "
+            f"{source}: column {column!r} holds {len(values):,} different texts in {rows:,} rows: no classes; "
             "choose the column of the labels"
         )
     return "multi-class"

@@ -70,6 +70,8 @@ def _sentence(rival: Predictor, metric: str) -> str:
     certain = "" if is_certain(rival) else ": not certain"
     low, high = (rival.low, rival.high) if rival.advantage >= 0 else (-rival.high, -rival.low)
     figures = f"by {abs(rival.advantage):.3f} {metric} ({low:.3f} to {high:.3f}{certain})"
+    if round(abs(rival.advantage), 3) == 0:
+        return f"The model is level with the {rival.name} ({low:.3f} to {high:.3f} {metric})."
     if rival.advantage >= 0:
         return f"The model is ahead of the {rival.name} {figures}."
     return f"The {rival.name} is ahead of the model {figures}."
