@@ -16,6 +16,7 @@ def writing_commands(inputs: Path, run: Path, output: str) -> dict[str, list[str
         "prepare": ["prepare", genome, "-o", output, *recipe],
         "pretrain": ["pretrain", genome, "-o", output, *recipe],
         "embed": ["embed", run, genome, "-o", f"{output}.npy"],
+        "finetune": ["finetune", run, inputs / "labelled.csv", "--label", "label", "-o", output, "--method", "probe"],
         "compress": ["compress", run, genome, "-o", f"{output}.prm"],
         "simulate": ["simulate", "-o", output, "--bases", "1000"],
         "tokenizer": ["tokenizer", "base", "-o", output],

@@ -16,7 +16,7 @@ def table(result: "Finetuning") -> str:
     first, *others = [IN_WORDS[score.metric] for score in result.model_scores.scores]
     head = f"{'on the test rows':<28}{first:>9}   {'95 % interval':<19}" + "".join(f"{name:>10}" for name in others)
     spread = len(result.seeds) > 1
-    head += f"{'seeds ±':>10}" if spread else ""
+    head += f"{'spread':>10}" if spread else ""
     lines = [
         f"{result.run}: {parts} rows, {len(result.seeds)} seed{'s' if spread else ''}, {duration(result.seconds)}",
         "",

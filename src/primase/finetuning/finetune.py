@@ -51,9 +51,11 @@ def finetune(
         notes.append(text)
         on_note(text)
 
-    examples = gather(data, settings, note)
+    examples = gather(data, settings, notes.append)
     body = classifier.load_body(model, examples.task, settings.seed)
     with FinetuningFolder.creating(output, overwrite=overwrite) as run:
+        for text in notes:  # nothing is told of a fine-tuning that is refused
+            on_note(text)
         run.settings_file.write_text(settings.to_toml(str(model), str(data)), "utf-8")
         rows = {name: token_rows(body, part.sequences) for name, part in examples.parts.items()}
         _note_rows(rows, body, note)

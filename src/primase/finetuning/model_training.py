@@ -1,6 +1,7 @@
 """One training of a classifier by one of the three methods: all weights, low-rank updates, or a linear probe."""
 
 import copy
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -90,4 +91,6 @@ def _with_low_rank_updates(model: PreTrainedModel, rank: int):
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules="all-linear", modules_to_save=[HEAD]
     )
-    return get_peft_model(model, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is going away
+        return get_peft_model(model, config)
