@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+PROBE = ["--label", "label", "--method", "probe", "--no-rivals"]
+
 
 def writing_commands(inputs: Path, run: Path, output: str) -> dict[str, list[str | Path]]:
     """The commands that write, each of them ready to write `output`."""
@@ -16,7 +18,7 @@ def writing_commands(inputs: Path, run: Path, output: str) -> dict[str, list[str
         "prepare": ["prepare", genome, "-o", output, *recipe],
         "pretrain": ["pretrain", genome, "-o", output, *recipe],
         "embed": ["embed", run, genome, "-o", f"{output}.npy"],
-        "finetune": ["finetune", run, inputs / "labelled.csv", "--label", "label", "-o", output, "--method", "probe"],
+        "finetune": ["finetune", run, inputs / "labelled.csv", "-o", output, *PROBE],
         "compress": ["compress", run, genome, "-o", f"{output}.prm"],
         "simulate": ["simulate", "-o", output, "--bases", "1000"],
         "tokenizer": ["tokenizer", "base", "-o", output],
@@ -140,6 +142,7 @@ def test_full_disk_at_whatever_file(primase, inputs, finished_run, small_disk, w
         ["prepare", inputs / "genome.fa", "-r", inputs / "tiny.toml", *byte_pairs, "-o", "corpus"],
         ["embed", finished_run, genes, "-o", "v.npy"],
         ["embed", finished_run, genes, "-o", "v.parquet"],
+        ["finetune", finished_run, inputs / "labelled.csv", *PROBE, "-o", "run"],
         ["tokenizer", "kmer", "--k", "5", "-o", "tokenizer"],
         ["simulate", "--bases", "10000", "-o", "genome.fa"],
     ):

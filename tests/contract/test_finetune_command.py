@@ -98,7 +98,7 @@ def test_long_sequences_and_letters_that_cannot_be_spelled_are_told(primase, inp
     outcome = primase("predict", "run", "x.fa", "-o", "p.csv")
     assert outcome.code == 0, outcome.err
     assert "\n1 sequence is longer than the context: cut into windows side by side" in outcome.out
-    assert outcome.err == "warning: 2 tokens are unknown to the tokenizer: it cannot spell every base\n"
+    assert outcome.err.endswith("warning: 2 tokens are unknown to the tokenizer: it cannot spell every base\n")
 
 
 MISTAKES = {

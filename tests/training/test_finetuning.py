@@ -249,8 +249,9 @@ def test_shuffled_batches_hold_every_row_once():
     assert all(len(batch) == 1 or len(batch) * max(costs[row] for row in batch) <= 100 for batch in found)
 
 
-def test_a_mixture_of_experts(mixture, motif, tmp_path):
-    result = finetune(mixture, motif, tmp_path / "run", **QUICK)
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_mixture_of_experts(method, mixture, motif, tmp_path):
+    result = finetune(mixture, motif, tmp_path / "run", **QUICK, method=method)
     assert result.model_scores.leading.value > 0.5
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from primase.cli import options
+from primase.cli.display import Display
 from primase.cli.writing import writing
 
 
@@ -24,15 +25,21 @@ def command(
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Predict labels of sequences, with a probability for each label.
+    """Predict labels of sequences, with their probabilities.
 
     A sequence longer than the model's context is cut into windows, whose logits are averaged.
     """
     from primase.finetuning.predict import predict_to_file
 
-    with writing(output):
+    with writing(output), Display() as display:
         result = predict_to_file(
-            model, sources, output, column=column, overwrite=overwrite, on_unknown=_tell_of_unknown
+            model,
+            sources,
+            output,
+            column=column,
+            overwrite=overwrite,
+            progress=lambda done: display.stage("predicting", 0.0, f"{done:,} sequences"),
+            on_unknown=_tell_of_unknown,
         )
     typer.echo(result.model_dump_json(indent=2) if as_json else _text(result))
 

@@ -84,8 +84,7 @@ def gather(
     duplicates = _duplicates(parts, settings.remove_duplicates)
     for found in duplicates:
         on_note(_duplicates_in_words(found))
-    _draw(parts["train"], settings)
-    if len(parts["train"].records) < parts["train"].rows_of_part and settings.max_rows is not None:
+    if _draw(parts["train"], settings):
         on_note(
             f"trained on {len(parts['train'].records):,} of {parts['train'].rows_of_part:,} rows (--max-rows), every "
             "rival too"
@@ -135,9 +134,12 @@ def _duplicates(parts: dict[str, Part], remove: bool) -> list[Duplicates]:
     return found
 
 
-def _draw(train: Part, settings: FinetuningSettings) -> None:
-    if settings.max_rows is not None:
-        _keep(train, draw_rows(strata_of(train.targets), settings.max_rows, settings.seed))
+def _draw(train: Part, settings: FinetuningSettings) -> bool:
+    """Whether there were more rows than wanted; then a draw is left."""
+    if settings.max_rows is None or len(train.records) <= settings.max_rows:
+        return False
+    _keep(train, draw_rows(strata_of(train.targets), settings.max_rows, settings.seed))
+    return True
 
 
 def _keep(part: Part, rows: np.ndarray) -> None:
