@@ -142,7 +142,6 @@ def test_full_disk_at_whatever_file(primase, inputs, finished_run, small_disk, w
         ["prepare", inputs / "genome.fa", "-r", inputs / "tiny.toml", *byte_pairs, "-o", "corpus"],
         ["embed", finished_run, genes, "-o", "v.npy"],
         ["embed", finished_run, genes, "-o", "v.parquet"],
-        ["finetune", finished_run, inputs / "labelled.csv", *PROBE, "-o", "run"],
         ["tokenizer", "kmer", "--k", "5", "-o", "tokenizer"],
         ["simulate", "--bases", "10000", "-o", "genome.fa"],
     ):
@@ -157,6 +156,21 @@ def test_full_disk_at_whatever_file(primase, inputs, finished_run, small_disk, w
             assert list(disk.iterdir()) == []
             refusals += 1
         assert outcome.code == 0 and refusals >= 2, arguments
+
+
+def test_full_disk_while_fine_tuning(primase, inputs, finished_run, small_disk, workplace):
+    """What was decided is told before; then the disk is full at whatever file, and nothing is left."""
+    refusals = 0
+    for kilobytes in range(8, 200, 8):
+        disk = small_disk(f"size={kilobytes}k")
+        outcome = primase("finetune", finished_run, inputs / "labelled.csv", *PROBE, "-o", disk / "run")
+        if outcome.code == 0:
+            break
+        line = outcome.err.splitlines()[-1]
+        assert outcome.code == 2 and line.startswith("primase: ") and "No space left on device; free some" in line
+        assert list(disk.iterdir()) == []
+        refusals += 1
+    assert outcome.code == 0 and refusals >= 2
 
 
 def test_disk_that_is_read_only(primase, inputs, finished_run, small_disk):

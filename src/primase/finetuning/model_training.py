@@ -92,5 +92,5 @@ def _with_low_rank_updates(model: PreTrainedModel, rank: int):
         task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules="all-linear", modules_to_save=[HEAD]
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is going away
+        warnings.simplefilter("ignore")  # of names that are going away, and of modules that a mixture does not have
         return get_peft_model(model, config)
