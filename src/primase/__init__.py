@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from primase.embedding import embed
     from primase.errors import PrimaseError
     from primase.evaluation.evaluate import evaluate
+    from primase.finetuning.finetune import finetune
+    from primase.finetuning.predict import predict, predict_to_file
     from primase.recipe import Recipe
     from primase.report.card import write_card
     from primase.report.page import write_report
@@ -40,8 +42,11 @@ _HOME = {
     "decompress": "primase.codec.compress",
     "embed": "primase.embedding",
     "evaluate": "primase.evaluation.evaluate",
+    "finetune": "primase.finetuning.finetune",
     "load_model": "primase.scoring",
     "plan": "primase.training.run",
+    "predict": "primase.finetuning.predict",
+    "predict_to_file": "primase.finetuning.predict",
     "prepare": "primase.corpus.prepare",
     "pretrain": "primase.training.run",
     "resume": "primase.training.run",
@@ -62,8 +67,11 @@ __all__ = [
     "decompress",
     "embed",
     "evaluate",
+    "finetune",
     "load_model",
     "plan",
+    "predict",
+    "predict_to_file",
     "prepare",
     "pretrain",
     "resume",

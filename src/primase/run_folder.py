@@ -12,15 +12,15 @@ checks.json        the self-tests of the final model
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from primase.corpus.store import Corpus
-from primase.errors import InputError, MissingFileError, OutputExistsError
+from primase.errors import InputError, MissingFileError
 from primase.recipe import Recipe
+from primase.whole_files import creating_folder
 
 CORPUS_REFERENCE = "corpus.reference.json"
 
@@ -55,40 +55,11 @@ class RunFolder:
         Raises OutputExistsError where something is there that is not to be overwritten.
         """
         run = cls(Path(folder))
-        aside = run.folder.with_name(f".{run.folder.name}.replaced")
-        if run._may_be_replaced(overwrite):
-            shutil.rmtree(aside, ignore_errors=True)
-            run.folder.rename(aside)
-        try:
-            run.folder.mkdir(parents=True, exist_ok=True)
+        remedy = "pass --resume to go on with it, --overwrite to replace it, or choose another output folder"
+        with creating_folder(
+            run.folder, marker=run.recipe_file.name, own_names=OWN_NAMES, overwrite=overwrite, remedy=remedy
+        ):
             yield run
-        except BaseException:
-            shutil.rmtree(run.folder, ignore_errors=True)
-            if aside.exists():
-                aside.rename(run.folder)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
-
-    def _may_be_replaced(self, overwrite: bool) -> bool:
-        """Whether there is a run to replace. Raises OutputExistsError where something is there that must stay."""
-        if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
-            return False
-        if not self.recipe_file.is_file():
-            raise OutputExistsError(f"{self.folder}: exists and is no run of Primase; choose another output folder")
-        if not overwrite:
-            raise OutputExistsError(
-                f"{self.folder}: already holds a run; pass --resume to go on with it, --overwrite to replace it, "
-                "or choose another output folder"
-            )
-        # Somebody's project may have a recipe.toml too, and must not be deleted for it.
-        names = sorted(entry.name for entry in self.folder.iterdir())
-        foreign = [name for name in names if name not in OWN_NAMES and not name.endswith(".partial")]
-        if foreign:
-            raise OutputExistsError(
-                f"{self.folder}: holds {foreign[0]}, which no run of Primase writes, so it is not replaced; "
-                "choose another output folder"
-            )
-        return True
 
     @property
     def recipe_file(self) -> Path:

@@ -1,6 +1,9 @@
-"""Files that are whole or are not there: written beside and renamed."""
+"""Files and folders that are whole or are not there: written beside and renamed, or put back."""
 
 import os
+import shutil
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from pathlib import Path
 
 from primase.errors import OutputExistsError
@@ -20,3 +23,44 @@ def write_whole(file: Path, content: bytes) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return file
+
+
+@contextmanager
+def creating_folder(folder: Path, *, marker: str, own_names: Set[str], overwrite: bool, remedy: str) -> Iterator[None]:
+    """An empty folder; where the block raises, it is gone, and what was to be replaced is back in it.
+
+    Only a folder with the file `marker` and nothing but `own_names` is ever replaced: somebody's project may have a
+    file of that name too, and must not be deleted for it. Raises OutputExistsError for all else that is there, and with
+    `remedy` where `overwrite` is not set.
+    """
+    aside = folder.with_name(f".{folder.name}.replaced")
+    if _may_be_replaced(folder, marker, own_names, overwrite, remedy):
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        if aside.exists():
+            aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _may_be_replaced(folder: Path, marker: str, own_names: Set[str], overwrite: bool, remedy: str) -> bool:
+    """Whether there is something to replace. Raises OutputExistsError where something is there that must stay."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    if not (folder / marker).is_file():
+        raise OutputExistsError(f"{folder}: exists and is no run of Primase; choose another output folder")
+    if not overwrite:
+        raise OutputExistsError(f"{folder}: already holds a run; {remedy}")
+    names = sorted(entry.name for entry in folder.iterdir())
+    foreign = [name for name in names if name not in own_names and not name.endswith(".partial")]
+    if foreign:
+        raise OutputExistsError(
+            f"{folder}: holds {foreign[0]}, which no run of Primase writes, so it is not replaced; "
+            "choose another output folder"
+        )
+    return True

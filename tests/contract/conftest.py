@@ -88,10 +88,12 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with genome.fa (6,000 random bases, record chr1) and tiny.toml."""
+    """A folder with genome.fa (6,000 random bases, record chr1), tiny.toml, and labelled.csv (80 rows, two labels)."""
     folder = tmp_path_factory.mktemp("inputs")
     bases = "".join(np.random.default_rng(0).choice(list("ACGT"), 6000))
     (folder / "genome.fa").write_text(f">chr1 random\n{bases}\n", "utf-8")
+    rows = [f"s{i},{bases[50 * i :][:30]}{'GGGG' if i % 2 else 'ATAT'},{i % 2}" for i in range(80)]
+    (folder / "labelled.csv").write_text("\n".join(["name,sequence,label", *rows]) + "\n", "utf-8")
     (folder / "tiny.toml").write_text(TINY_RECIPE, "utf-8")
     return folder
 

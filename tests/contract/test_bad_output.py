@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+PROBE = ["--label", "label", "--method", "probe", "--no-rivals"]
+
 
 def writing_commands(inputs: Path, run: Path, output: str) -> dict[str, list[str | Path]]:
     """The commands that write, each of them ready to write `output`."""
@@ -16,6 +18,7 @@ def writing_commands(inputs: Path, run: Path, output: str) -> dict[str, list[str
         "prepare": ["prepare", genome, "-o", output, *recipe],
         "pretrain": ["pretrain", genome, "-o", output, *recipe],
         "embed": ["embed", run, genome, "-o", f"{output}.npy"],
+        "finetune": ["finetune", run, inputs / "labelled.csv", "-o", output, *PROBE],
         "compress": ["compress", run, genome, "-o", f"{output}.prm"],
         "simulate": ["simulate", "-o", output, "--bases", "1000"],
         "tokenizer": ["tokenizer", "base", "-o", output],
@@ -153,6 +156,21 @@ def test_full_disk_at_whatever_file(primase, inputs, finished_run, small_disk, w
             assert list(disk.iterdir()) == []
             refusals += 1
         assert outcome.code == 0 and refusals >= 2, arguments
+
+
+def test_full_disk_while_fine_tuning(primase, inputs, finished_run, small_disk, workplace):
+    """What was decided is told before; then the disk is full at whatever file, and nothing is left."""
+    refusals = 0
+    for kilobytes in range(8, 200, 8):
+        disk = small_disk(f"size={kilobytes}k")
+        outcome = primase("finetune", finished_run, inputs / "labelled.csv", *PROBE, "-o", disk / "run")
+        if outcome.code == 0:
+            break
+        line = outcome.err.splitlines()[-1]
+        assert outcome.code == 2 and line.startswith("primase: ") and "No space left on device; free some" in line
+        assert list(disk.iterdir()) == []
+        refusals += 1
+    assert outcome.code == 0 and refusals >= 2
 
 
 def test_disk_that_is_read_only(primase, inputs, finished_run, small_disk):

@@ -18,7 +18,9 @@ from primase.cli import (
     doctor,
     embed,
     evaluate,
+    finetune,
     plan,
+    predict,
     prepare,
     pretrain,
     report,
@@ -63,6 +65,8 @@ for module in (
     evaluate,
     report,
     embed,
+    finetune,
+    predict,
     compress,
     decompress,
 ):

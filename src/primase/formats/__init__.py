@@ -6,16 +6,20 @@ The only place that opens a user's file of sequences or of annotations.
 from primase.formats.annotations import Annotations, read_annotations
 from primase.formats.fasta import Piece
 from primase.formats.fasta_layout import join_fasta, split_fasta
+from primase.formats.labelled import LabelledRecord, part_files, read_labelled
 from primase.formats.sequences import Record, is_table, read_fasta_text, read_pieces, read_records, sequence_files
 
 __all__ = [
     "Annotations",
+    "LabelledRecord",
     "Piece",
     "Record",
     "is_table",
     "join_fasta",
+    "part_files",
     "read_annotations",
     "read_fasta_text",
+    "read_labelled",
     "read_pieces",
     "read_records",
     "sequence_files",

@@ -13,7 +13,7 @@ from primase.errors import InputError, MissingFileError
 from primase.formats.fasta import Piece, RecordNames, read_fasta
 from primase.formats.fasta_layout import is_fasta
 from primase.formats.opening import errors_explained, open_seekable, open_stream, read_whole, require_file
-from primase.formats.tables import read_csv, read_parquet
+from primase.formats.tables import Cells, csv_cells, parquet_cells, read_csv, read_parquet
 
 PIECE_BASES = 1 << 22
 
@@ -23,6 +23,7 @@ _FORMAT_OF_SUFFIX = {
     ".tsv": "tsv",
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
 }
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
 _GZIP_SUFFIXES = (".gz", ".bgz", ".bgzf")
 _FORMATS = "FASTA (.fa .fasta .fna .ffn .fas), CSV, TSV and Parquet, also with .gz"
 
@@ -88,6 +89,19 @@ def read_records(sources: str | Path | Sequence[str | Path], *, column: str | No
     return _join(read_pieces(sources, column=column))
 
 
+def table_cells(file: Path, *, column: str | None, labels: Sequence[str]) -> Iterator[Cells]:
+    """The rows of one table in batches, with the columns `labels` beside the sequences.
+
+    Raises InputError for all that is wrong with the table.
+    """
+    if (format_ := _format(file)) == "parquet":
+        with open_seekable(file) as stream:
+            yield from parquet_cells(stream, str(file), column=column, labels=labels)
+        return
+    with open_stream(file) as stream:
+        yield from csv_cells(stream, str(file), delimiter=_DELIMITERS[format_], column=column, labels=labels)
+
+
 def read_fasta_text(file: str | Path) -> tuple[bytes, bool]:
     """All bytes of one FASTA file as they are, decompressed where it is gzip, and whether it was.
 
@@ -113,7 +127,7 @@ def _read_files(files: list[Path], column: str | None, piece_bases: int) -> Iter
             if format_ == "fasta":
                 yield from read_fasta(stream, source, names, piece_bases)
             else:
-                delimiter = "\t" if format_ == "tsv" else ","
+                delimiter = _DELIMITERS[format_]
                 yield from read_csv(stream, source, delimiter=delimiter, column=column, piece_bases=piece_bases)
 
 

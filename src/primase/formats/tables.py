@@ -6,7 +6,7 @@ pyarrow does the reading, in batches; its errors end here. Rows are counted from
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -41,10 +41,17 @@ def read_csv(
     The bases are in `column`, or else in `text` or `sequence`; a row is named by its `name` or `id`, or else
     by its number. Raises InputError, with the row, where the table or a sequence in it cannot be used.
     """
+    yield from _pieces(csv_cells(stream, source, delimiter=delimiter, column=column), source, piece_bases)
+
+
+def csv_cells(
+    stream: io.BufferedReader, source: str, *, delimiter: str, column: str | None, labels: Sequence[str] = ()
+) -> Iterator["Cells"]:
+    """The rows of a delimited text in batches, with the columns `labels` beside; raises as `read_csv` does."""
     header = _header(stream, source, delimiter)
-    columns = _choose_columns(header, column, source)
+    columns = _choose_columns(header, column, labels, source)
     text = _QuoteCountingStream(stream)
-    types = {columns.sequence: pa.large_binary()} | ({columns.name: pa.string()} if columns.name else {})
+    types = dict.fromkeys(columns.read, pa.string()) | {columns.sequence: pa.large_binary()}
 
     def batches() -> Iterable[pa.RecordBatch]:
         if not stream.peek(1):
@@ -57,7 +64,7 @@ def read_csv(
             pyarrow.csv.ConvertOptions(column_types=types, include_columns=list(types)),
         )
 
-    yield from _pieces(batches, _explain_csv, source, columns, piece_bases)
+    yield from _cells(batches, _explain_csv, source, columns)
     if text.quotes % 2:
         raise InputError(
             f"{source}: a double quote is never closed, which hides the rows behind it; close or remove it"
@@ -66,6 +73,11 @@ def read_csv(
 
 def read_parquet(file: BinaryIO, source: str, *, column: str | None, piece_bases: int) -> Iterator[Piece]:
     """The rows of a Parquet file, which must be seekable, as `read_csv` gives them."""
+    yield from _pieces(parquet_cells(file, source, column=column), source, piece_bases)
+
+
+def parquet_cells(file: BinaryIO, source: str, *, column: str | None, labels: Sequence[str] = ()) -> Iterator["Cells"]:
+    """The rows of a Parquet file in batches, as `csv_cells` gives them; numbers among the labels become text."""
     try:
         table = pq.ParquetFile(file, pre_buffer=False, buffer_size=PARQUET_BUFFER_BYTES)
         schema, metadata = table.schema_arrow, table.metadata
@@ -73,25 +85,45 @@ def read_parquet(file: BinaryIO, source: str, *, column: str | None, piece_bases
         raise InputError(
             f"{source}: not a whole Parquet file ({_first_line(error)}); download or export it again"
         ) from None
-    columns = _choose_columns(schema.names, column, source)
+    columns = _choose_columns(schema.names, column, labels, source)
+    for name in labels:
+        if pa.types.is_nested(schema.field(name).type):
+            raise InputError(f"{source}: column {name!r} holds {schema.field(name).type}, not one label a row")
     type_of_sequences = schema.field(columns.sequence).type
     if not _is_text(type_of_sequences):
         raise InputError(f"{source}: column {columns.sequence!r} holds {type_of_sequences}, not text; choose another")
     table_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
     batch_rows = min(MAX_BATCH_ROWS, max(1, PARQUET_BATCH_BYTES * metadata.num_rows // max(1, table_bytes)))
 
-    yield from _pieces(
-        lambda: table.iter_batches(batch_rows, columns=[name for name in columns if name]),
+    yield from _cells(
+        lambda: table.iter_batches(batch_rows, columns=list(columns.read)),
         lambda error: f"damaged Parquet file ({_first_line(error)}); download or export it again",
         source,
         columns,
-        piece_bases,
     )
+
+
+class Cells(NamedTuple):
+    """A batch of rows."""
+
+    letters: np.ndarray
+    """uint8: the sequences end to end."""
+    offsets: np.ndarray
+    """int64 [rows + 1]: where each begins in them."""
+    names: list[str]
+    labels: list[tuple[str | None, ...]]
+    """One a row, in the order of the columns that were asked for; None where nothing is in the cell."""
 
 
 class _Columns(NamedTuple):
     sequence: str
     name: str | None
+    labels: tuple[str, ...]
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """All columns to read, each once."""
+        return tuple(dict.fromkeys((self.sequence, *((self.name,) if self.name else ()), *self.labels)))
 
 
 def _header(stream: io.BufferedReader, source: str, delimiter: str) -> list[str]:
@@ -108,41 +140,34 @@ def _header(stream: io.BufferedReader, source: str, delimiter: str) -> list[str]
         ) from None
 
 
-def _choose_columns(columns: list[str], wanted: str | None, source: str) -> _Columns:
+def _choose_columns(columns: list[str], wanted: str | None, labels: Sequence[str], source: str) -> _Columns:
     candidates = SEQUENCE_COLUMNS if wanted is None else (wanted,)
     sequence = next((name for name in candidates if name in columns), None)
+    there = ", ".join(repr(name) for name in columns[:20]) + (", ..." if len(columns) > 20 else "")
     if sequence is None:
-        there = ", ".join(repr(name) for name in columns[:20]) + (", ..." if len(columns) > 20 else "")
         missing = " or ".join(repr(name) for name in candidates)
         raise InputError(f"{source}: no column {missing}; choose the column of the sequences from {there}")
+    for label in labels:
+        if label not in columns:
+            raise InputError(f"{source}: no column {label!r}; choose the column of the labels from {there}")
+        if label == sequence:
+            raise InputError(f"{source}: column {label!r} holds the sequences; choose another for the labels")
     name = next((name for name in NAME_COLUMNS if name in columns and name != sequence), None)
-    for used in (sequence, name):
+    for used in (sequence, name, *labels):
         if columns.count(used) > 1:
             raise InputError(f"{source}: column {used!r} is there {columns.count(used)} times; rename all but one")
-    return _Columns(sequence, name)
+    return _Columns(sequence, name, tuple(labels))
 
 
-def _pieces(
-    batches: Callable[[], Iterable[pa.RecordBatch]],
-    explain: Callable[[Exception], str],
-    source: str,
-    columns: _Columns,
-    piece_bases: int,
-) -> Iterator[Piece]:
-    """Pieces of all rows; an error of pyarrow becomes an InputError with the text of `explain`."""
-    rows_before = 0
-    for letters, offsets, names in _cells(batches, explain, source, columns):
-        _check_cells(letters, offsets, rows_before, columns.sequence, source)
-        places = offsets.tolist()
-        for row, name in enumerate(names):
+def _pieces(batches: Iterable[Cells], source: str, piece_bases: int) -> Iterator[Piece]:
+    """Pieces of all rows."""
+    for cells in batches:
+        places = cells.offsets.tolist()
+        for row, record in enumerate(cells.names):
             first, end = places[row], places[row + 1]
-            record = name or str(rows_before + row + 1)
             for start in range(first, end, piece_bases):
                 piece_end = min(start + piece_bases, end)
-                yield Piece(source, record, start - first, letters[start:piece_end], piece_end == end)
-        rows_before += len(names)
-    if not rows_before:
-        raise InputError(f"{source}: the table has no rows; give one with a row for each sequence")
+                yield Piece(source, record, start - first, cells.letters[start:piece_end], piece_end == end)
 
 
 def _cells(
@@ -150,20 +175,28 @@ def _cells(
     explain: Callable[[Exception], str],
     source: str,
     columns: _Columns,
-) -> Iterator[tuple[np.ndarray, np.ndarray, list[str | None]]]:
-    """Of each batch the letters, the offsets of its cells in them, and the names, where there are any."""
+) -> Iterator[Cells]:
+    """The rows of each batch, checked; an error of pyarrow becomes an InputError with the text of `explain`."""
+    rows_before = 0
     try:
         for batch in batches():
             letters, offsets = _letters_and_offsets(batch.column(columns.sequence))
-            if columns.name:
-                names = batch.column(columns.name).cast(pa.string()).to_pylist()
-            else:
-                names = [None] * batch.num_rows
-            yield letters, offsets, names
+            _check_cells(letters, offsets, rows_before, columns.sequence, source)
+            names = _texts(batch, columns.name) if columns.name else [None] * batch.num_rows
+            names = [name or str(rows_before + row + 1) for row, name in enumerate(names)]
+            labels = [_texts(batch, label) for label in columns.labels]
+            yield Cells(letters, offsets, names, list(zip(*labels, strict=True)) or [()] * batch.num_rows)
+            rows_before += batch.num_rows
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{source}: {explain(error)}") from None
+    if not rows_before:
+        raise InputError(f"{source}: the table has no rows; give one with a row for each sequence")
+
+
+def _texts(batch: pa.RecordBatch, column: str) -> list[str | None]:
+    return batch.column(column).cast(pa.string()).to_pylist()
 
 
 def _letters_and_offsets(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
