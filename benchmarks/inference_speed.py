@@ -1,6 +1,6 @@
 """How much sooner embedding and scoring are done than the usual loops, on one model, in alternating rounds.
 
-    python -m benchmarks.inference_speed [MODEL] [--tokenizer FOLDER] [--windows 2000] [--scored-bases 200000] [--rounds 3]
+    python -m benchmarks.inference_speed [MODEL] [--tokenizer FOLDER] [--windows N] [--scored-bases N] [--rounds N]
 
 MODEL: a folder; without it the tutorial's architecture (105 M parameters) with fresh weights. Embedding: windows of 200
 random bases with `primase.embed`, beside the tutorial's way, one sequence a call (a part of the windows, since it is
@@ -73,7 +73,7 @@ def alternate(arms: dict[str, tuple[int, Callable[[], object]]], rounds: int) ->
             run()
             if turn:  # the first warms up
                 speeds[name].append(units / (time.perf_counter() - begun))
-    first, last = list(speeds)[0], list(speeds)[-1]
+    first, last = next(iter(speeds)), list(speeds)[-1]
     ratios = [ours / theirs for ours, theirs in zip(speeds[last], speeds[first], strict=True)]
     medians = {name: round(statistics.median(values), 1) for name, values in speeds.items()}
     return {"a_second": medians, "ratio": round(statistics.median(ratios), 2)}

@@ -45,8 +45,8 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 def keep_freed_memory(device: torch.device) -> None:
     """Let this process keep the memory that it frees, where it computes on a processor and the C library is glibc.
 
-    glibc gives each large block back to the system at once, and the next one is handed out page by page, zeroed: for the
-    activations of a training step, again and again (docs/speed-log.md has the figures).
+    glibc gives each large block back to the system at once, and the next one is handed out page by page, zeroed: for
+    the activations of a training step, again and again (docs/speed-log.md has the figures).
     """
     if device.type == "cpu" and sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         c_library = ctypes.CDLL(None)
