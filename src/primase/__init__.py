@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from primase.scoring import load_model, score_windows
     from primase.simulate import simulate_to_file
     from primase.training.run import plan, pretrain, resume
+    from primase.variants.score import score
 
 _HOME = {
     "Corpus": "primase.corpus.store",
@@ -45,6 +46,7 @@ _HOME = {
     "prepare": "primase.corpus.prepare",
     "pretrain": "primase.training.run",
     "resume": "primase.training.run",
+    "score": "primase.variants.score",
     "score_windows": "primase.scoring",
     "simulate_to_file": "primase.simulate",
     "write_card": "primase.report.card",
@@ -67,6 +69,7 @@ __all__ = [
     "prepare",
     "pretrain",
     "resume",
+    "score",
     "score_windows",
     "simulate_to_file",
     "write_card",

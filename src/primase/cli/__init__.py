@@ -22,6 +22,7 @@ from primase.cli import (
     prepare,
     pretrain,
     report,
+    score,
     simulate,
     tokenizer,
 )
@@ -63,6 +64,7 @@ for module in (
     evaluate,
     report,
     embed,
+    score,
     compress,
     decompress,
 ):
