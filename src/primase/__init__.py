@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from primase.run_folder import RunFolder
     from primase.scoring import load_model, score_windows
     from primase.simulate import simulate_to_file
+    from primase.genome_tracks import tracks
     from primase.training.run import plan, pretrain, resume
     from primase.variants.score import score
 
@@ -49,6 +50,7 @@ _HOME = {
     "score": "primase.variants.score",
     "score_windows": "primase.scoring",
     "simulate_to_file": "primase.simulate",
+    "tracks": "primase.genome_tracks",
     "write_card": "primase.report.card",
     "write_report": "primase.report.page",
 }
@@ -72,6 +74,7 @@ __all__ = [
     "score",
     "score_windows",
     "simulate_to_file",
+    "tracks",
     "write_card",
     "write_report",
 ]

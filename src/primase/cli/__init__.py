@@ -25,6 +25,7 @@ from primase.cli import (
     score,
     simulate,
     tokenizer,
+    tracks,
 )
 from primase.errors import PrimaseError
 from primase.version import __version__
@@ -65,6 +66,7 @@ for module in (
     report,
     embed,
     score,
+    tracks,
     compress,
     decompress,
 ):

@@ -12,9 +12,12 @@ from primase.cli.writing import writing
 
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model folder, or a Hub name.")],
-    genome: Annotated[Path, typer.Option(metavar="FASTA", help="The genome that the variants were called on (.gz too).")],
+    genome: Annotated[
+        Path, typer.Option(metavar="FASTA", help="The genome that the variants were called on (.gz too).")
+    ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="A .vcf or .vcf.gz; or a .tsv, .csv or .parquet table.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="A .vcf or .vcf.gz; or a .tsv, .csv or .parquet table."),
     ],
     vcf: Annotated[Path | None, typer.Option(metavar="FILE", help="Variants: VCF (.gz too) or BCF.")] = None,
     regions: Annotated[
@@ -29,7 +32,9 @@ def command(
     ] = None,
     context_bases: Annotated[
         int | None,
-        typer.Option(min=1, metavar="BASES", help="Bases before a variant, at least (1,024, or what fits the context)."),
+        typer.Option(
+            min=1, metavar="BASES", help="Bases before a variant, at least (1,024, or what fits the context)."
+        ),
     ] = None,
     after_bases: Annotated[
         int | None,
@@ -39,9 +44,12 @@ def command(
         bool, typer.Option("--token-scores", help="Add up whole tokens, not single bases. Slower.")
     ] = False,
     indel_nulls: Annotated[
-        int, typer.Option(min=0, max=1000, metavar="NUMBER", help="Random changes as long as an indel, scored beside it.")
+        int,
+        typer.Option(min=0, max=1000, metavar="NUMBER", help="Random changes as long as an indel, scored beside it."),
     ] = 20,
-    strict_ref: Annotated[bool, typer.Option("--strict-ref", help="Stop at a REF that the genome does not have.")] = False,
+    strict_ref: Annotated[
+        bool, typer.Option("--strict-ref", help="Stop at a REF that the genome does not have.")
+    ] = False,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from primase.errors import InputError, MissingFileError, OutputExistsError
+from primase.errors import InputError, MissingFileError
 
 MAGIC = b"PRIMASE\n"
 VERSION = 1

@@ -32,7 +32,7 @@ class Genome:
         self.lengths: dict[str, int] = {}
 
     def __enter__(self) -> "Genome":
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+        self._file = tempfile.TemporaryFile()
         try:
             self._fill()
             self._letters = np.memmap(self._file, np.uint8, mode="r")
@@ -49,7 +49,9 @@ class Genome:
         end = 0
         for piece in read_pieces(self._sources):
             if piece.start == 0 and piece.record in self.lengths:
-                raise InputError(f"{piece.source}: a second record is named {piece.record}; rename one, or leave one out")
+                raise InputError(
+                    f"{piece.source}: a second record is named {piece.record}; rename one, or leave one out"
+                )
             self._start.setdefault(piece.record, end)
             try:
                 self._file.write(piece.bases.tobytes())

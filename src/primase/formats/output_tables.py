@@ -55,7 +55,10 @@ class TableWriter:
 
         columns = list(zip(*self._rows, strict=True)) or [[] for _ in self._columns]
         self._parquet.write_table(
-            pa.table([pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)], self._schema)
+            pa.table(
+                [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)],
+                self._schema,
+            )
         )
         self._rows = []
 

@@ -134,7 +134,9 @@ def _htslib(file: Path) -> Iterator:
     try:
         yield pysam
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read by htslib ({' '.join(str(error).split())[:200]}); write it again") from None
+        raise InputError(
+            f"{file}: cannot be read by htslib ({' '.join(str(error).split())[:200]}); write it again"
+        ) from None
     finally:
         pysam.set_verbosity(before)
 

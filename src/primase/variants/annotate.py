@@ -9,7 +9,7 @@ import numpy as np
 from primase.formats import Genome, InfoField, VariantFile, VariantRecord
 from primase.formats.output_tables import TableWriter
 from primase.formats.variants import VariantWriter, info_values
-from primase.variants.alleles import NO_ROOM, REF_MISMATCH, SCORED, Allele, alleles_of
+from primase.variants.alleles import NO_ROOM, REF_MISMATCH, Allele, alleles_of
 from primase.variants.layout import Layout
 from primase.variants.strands import StrandScorer
 

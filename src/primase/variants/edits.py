@@ -1,6 +1,6 @@
 """What changes of a window cost, the plain way: every changed window is read from its begin, in every reading frame.
 
-`shared_passes` gives the same and is quicker; this is what it is compared with, and what models get that it cannot read.
+`shared_passes` gives the same, quicker; it is compared with this, and models that it cannot read are read like this.
 """
 
 from collections.abc import Sequence
@@ -88,9 +88,7 @@ def _chosen(predictions: np.ndarray, text: np.ndarray) -> np.ndarray:
     return np.where(dna.is_acgt(text), chosen, 1.0)
 
 
-def _differences(
-    window: EditedWindow, before: np.ndarray, after: Sequence[np.ndarray], after_bases: int
-) -> np.ndarray:
+def _differences(window: EditedWindow, before: np.ndarray, after: Sequence[np.ndarray], after_bases: int) -> np.ndarray:
     nats = np.empty(len(window.edits))
     for number, (edit, changed) in enumerate(zip(window.edits, after, strict=True)):
         end, changed_end = ends(window, edit, after_bases)

@@ -16,9 +16,6 @@ MOST_BEFORE_BASES = 1024
 MOST_CELL_BASES = 512
 AFTER_BASES = 64
 
-BASES_OF_A_TOKEN = 2
-"""What a byte-pair token spells at the least, on average, when the room of a context is reckoned in bases."""
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -47,11 +44,6 @@ class Layout:
         return max(begin, 0), begin + self.window_bases
 
 
-def row_tokens(loaded: LoadedModel) -> int:
-    """Tokens of the longest row, special tokens left out."""
-    return loaded.context_tokens - len(loaded.encoder.prefix_ids) - len(loaded.encoder.suffix_ids)
-
-
 def inserted_tokens(encoder: SequenceEncoder, bases: int) -> int:
     """By how many tokens a window may grow when so many bases are inserted: the tokens around may change as well."""
     k = encoder.regular_k or 1
@@ -64,11 +56,10 @@ def layout_for(loaded: LoadedModel, context_bases: int | None = None, after_base
     By default 64 bases after a change (an eighth of the room where that is less) and 1,024 before it, or what the
     context has room for. Raises InputError where `context_bases` or `after_bases` do not fit.
     """
-    encoder, tokens = loaded.encoder, row_tokens(loaded)
-    bases_of_a_token = encoder.regular_k or BASES_OF_A_TOKEN
+    encoder, tokens, bases_of_a_token = loaded.encoder, loaded.row_tokens, loaded.least_bases_of_a_token
     after = after_bases or max(1, min(AFTER_BASES, tokens * bases_of_a_token // 8))
     room = (tokens - inserted_tokens(encoder, after)) * bases_of_a_token - 3 * after
-    cell = min(MOST_CELL_BASES, max(1, room // 3))
+    cell = min(MOST_CELL_BASES, max(1, room // 2))
     before = context_bases if context_bases is not None else min(MOST_BEFORE_BASES, room - cell)
     cell = min(cell, room - before)
     if cell < 1 or before < 1:

@@ -1,4 +1,4 @@
-"""Scores of a region as a picture: a heat map of all changes, and above it the reference, tall where change is costly."""
+"""Scores of a region as a picture: a heat map of all changes; above it the reference, tall where change is costly."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,9 @@ COLORS = {"A": "#109648", "C": "#255c99", "G": "#f7b32b", "T": "#d62839"}
 def require_picture(file: Path, regions: Sequence[Region]) -> None:
     """Raises InputError for a name that is no picture's, and for more than what one picture can show."""
     if file.suffix not in PICTURE_SUFFIXES:
-        raise InputError(f"{file}: a picture is written as {' or '.join(PICTURE_SUFFIXES)}; choose one of these endings")
+        raise InputError(
+            f"{file}: a picture is written as {' or '.join(PICTURE_SUFFIXES)}; choose one of these endings"
+        )
     if len(regions) != 1:
         raise InputError(f"{file}: a picture shows one region, and {len(regions)} are given; leave --picture out")
     bases = regions[0].end - regions[0].start

@@ -1,5 +1,7 @@
 """What `primase score` returns: counts and units; the scores themselves are in the files it writes."""
 
+from pydantic import Field
+
 from primase.results import Result
 
 
@@ -27,9 +29,9 @@ class ScoreResult(Result):
     """Alternatives with an allele of more than `after_bases`."""
     no_room: int = 0
     """Alternatives whose context is full of N."""
-    renamed_contigs: dict[str, str] = {}
+    renamed_contigs: dict[str, str] = Field(default={})
     """Contigs of the VCF that the genome has under another name, as 1 for chr1."""
-    absent_contigs: list[str] = []
+    absent_contigs: list[str] = Field(default=[])
     indels_with_z: int = 0
     token_scores: bool
     shares_passes: bool

@@ -12,11 +12,11 @@ from primase.formats.output_tables import TABLE_SUFFIXES, require_table_name, wr
 from primase.formats.variants import GZIP_SUFFIXES, index_variants, writing_variants
 from primase.scoring import LoadedModel, load_model
 from primase.variants.alleles import SCORED
-from primase.variants.annotate import COLUMNS, Progress, Tally, annotate, info_fields
+from primase.variants.annotate import COLUMNS, Progress, annotate, info_fields
 from primase.variants.layout import layout_for
 from primase.variants.picture import require_picture, write_picture
 from primase.variants.result import ScoreResult
-from primase.variants.saturation import SATURATION_COLUMNS, Saturation, saturate, stretches
+from primase.variants.saturation import SATURATION_COLUMNS, saturate, stretches
 from primase.variants.strands import StrandScorer
 from primase.variants.survey import Survey
 from primase.whole_files import refuse_existing, written_whole

@@ -134,9 +134,7 @@ class SharedPasses:
                 begin += segment.read_tokens
         self._add_segments(rows, segments, ahead)
 
-    def _add_segments(
-        self, rows: list[Row], segments: list[tuple[int, Segment]], ahead: list[torch.Tensor]
-    ) -> None:
+    def _add_segments(self, rows: list[Row], segments: list[tuple[int, Segment]], ahead: list[torch.Tensor]) -> None:
         """All segments of a pass are priced together: each alone is a dozen small operations."""
         if not segments:
             return

@@ -1,11 +1,10 @@
-"""The rows of `shared_passes`, without a model: which tokens of a changed window are its own, and the sums over bases."""
+"""The rows of `shared_passes`, without a model: which tokens of a changed window are its own, and the sums."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from primase import dna
 from primase.sequence_encoder import SequenceEncoder
 from primase.variants.edits import Edit, EditedWindow, cumulative_nats, edited, ends
 

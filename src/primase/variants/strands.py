@@ -1,4 +1,4 @@
-"""Changes of a genome to their log-likelihood ratios on both strands: sorted into windows, read, and put back in order."""
+"""Changes of a genome to their log-likelihood ratios on both strands: sorted into windows, read, put back in order."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,7 @@ from primase.formats import Genome
 from primase.scoring import LoadedModel
 from primase.variants.changes import Change
 from primase.variants.edits import Edit, EditedWindow, plain_edit_nats, token_edit_nats
-from primase.variants.layout import Layout, inserted_tokens, row_tokens
+from primase.variants.layout import Layout, inserted_tokens
 from primase.variants.shared_passes import SharedPasses
 
 EDITS_OF_A_GROUP = 256
@@ -84,7 +84,7 @@ class StrandScorer:
     def _surplus(self, bases: np.ndarray) -> int:
         """Bases to leave out at the window's begin for its tokens to fit the context with an insertion."""
         encoder = self._loaded.encoder
-        room = row_tokens(self._loaded) - inserted_tokens(encoder, self.layout.after_bases)
+        room = self._loaded.row_tokens - inserted_tokens(encoder, self.layout.after_bases)
         surplus = 0
         while True:
             ids = encoder.encode(bases[surplus:])

@@ -14,7 +14,7 @@ class Survey:
     """What a first reading of the VCF finds, without a model."""
 
     def __init__(self, variants: VariantFile, genome: Genome, *, strict_ref: bool) -> None:
-        """Raises InputError where the VCF belongs to another genome; with `strict_ref` for the first REF that differs."""
+        """Raises InputError for a VCF of another genome; with `strict_ref` for the first REF that differs."""
         self.records = self.alternatives = 0
         self.renamed: dict[str, str] = {}
         self.absent: dict[str, int] = {}
@@ -37,10 +37,12 @@ class Survey:
     def _strict(self, record: VariantRecord, genome: Genome, status: str) -> InputError:
         name = genome.named(record.contig)
         there = genome.bases(name, record.start, record.start + len(record.ref)).tobytes().decode()
-        found = f"the genome has {there[:40]}" if status == REF_MISMATCH else f"{name} has {genome.lengths[name]:,} bases"
+        found = (
+            f"the genome has {there[:40]}" if status == REF_MISMATCH else f"{name} has {genome.lengths[name]:,} bases"
+        )
         return InputError(
             f"{self.variants.file}: record {record.number}: {record.contig} position {record.start + 1}: REF is "
-            f"{record.ref[:40]} and {found}; give the genome that the variants were called on, or leave out --strict-ref"
+            f"{record.ref[:40]} and {found}; give the genome of these variants, or leave out --strict-ref"
         )
 
     def _refuse_other_genome(self, statuses: Counter[str], genome: Genome) -> None:
