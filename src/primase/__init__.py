@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from primase.embedding import embed
     from primase.errors import PrimaseError
     from primase.evaluation.evaluate import evaluate
+    from primase.genome_tracks import tracks
     from primase.recipe import Recipe
     from primase.report.card import write_card
     from primase.report.page import write_report
     from primase.run_folder import RunFolder
     from primase.scoring import load_model, score_windows
     from primase.simulate import simulate_to_file
-    from primase.genome_tracks import tracks
     from primase.training.run import plan, pretrain, resume
     from primase.variants.score import score
 

@@ -6,6 +6,7 @@ Formats: UCSC Track Data Hubs; IGV session XML version 8. The files name the tra
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from primase.errors import InputError
@@ -33,7 +34,7 @@ def hub_texts(assembly: str, title: str, tracks: Sequence[HubTrack]) -> dict[str
     short, title = "Primase", " ".join(title.split())
     stanzas = [
         f"track primase_{number}_{re.sub(r'[^A-Za-z0-9]+', '_', track.label)}\n"
-        f"bigDataUrl {track.file}\nshortLabel {track.label[:17]}\nlongLabel {track.label}: {title}\n"
+        f"bigDataUrl {quote(track.file)}\nshortLabel {track.label[:17]}\nlongLabel {track.label}: {title}\n"
         f"type bigWig {track.low:g} {track.high:g}\nvisibility full\nautoScale off\n"
         f"viewLimits {track.low:g}:{track.high:g}\n"
         for number, track in enumerate(tracks, 1)

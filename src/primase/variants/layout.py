@@ -47,7 +47,7 @@ class Layout:
 def inserted_tokens(encoder: SequenceEncoder, bases: int) -> int:
     """By how many tokens a window may grow when so many bases are inserted: the tokens around may change as well."""
     k = encoder.regular_k or 1
-    return -(-bases // k) + 2 * k
+    return -(-bases // k) + k
 
 
 def layout_for(loaded: LoadedModel, context_bases: int | None = None, after_bases: int | None = None) -> Layout:
@@ -58,7 +58,9 @@ def layout_for(loaded: LoadedModel, context_bases: int | None = None, after_base
     """
     encoder, tokens, bases_of_a_token = loaded.encoder, loaded.row_tokens, loaded.least_bases_of_a_token
     after = after_bases or max(1, min(AFTER_BASES, tokens * bases_of_a_token // 8))
-    room = (tokens - inserted_tokens(encoder, after)) * bases_of_a_token - 3 * after
+    # The last bases of a window, too few for a k-mer, take a token each.
+    spare = inserted_tokens(encoder, after) + bases_of_a_token - 1
+    room = (tokens - spare) * bases_of_a_token - 3 * after
     cell = min(MOST_CELL_BASES, max(1, room // 2))
     before = context_bases if context_bases is not None else min(MOST_BEFORE_BASES, room - cell)
     cell = min(cell, room - before)

@@ -55,7 +55,7 @@ class SharedPasses:
         plain = plain_edit_nats(self._loaded, [window], self._after_bases)[0]
         try:
             quick = self.edit_nats([window])[0]
-        except (ModelError, TypeError, ValueError, RuntimeError, AttributeError):
+        except (ModelError, TypeError, ValueError, RuntimeError, LookupError, AttributeError):
             return False  # each model that takes no such cache or mask says so in its own way
         return bool(np.abs(quick - plain).max() < AGREEMENT_NATS)
 
