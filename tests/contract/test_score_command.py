@@ -154,11 +154,8 @@ def test_bcf_and_gzip_are_read(primase, finished_run, inputs, variants):
     for name in ("in.vcf", "in.vcf.gz", "in.bcf"):
         outcome = score(primase, finished_run, inputs, "--vcf", name, "-o", f"{name}.tsv")
         assert outcome.code == 0, outcome.err
-    assert Path("in.vcf.tsv").read_text() == Path("in.vcf.gz.tsv").read_text()
-    columns = [[row.split("\t")[:8] for row in Path(f).read_text().splitlines()] for f in ("in.vcf.tsv", "in.bcf.tsv")]
-    assert [[c for i, c in enumerate(row) if i != 3] for row in columns[0]][:3] == [
-        [c for i, c in enumerate(row) if i != 3] for row in columns[1]
-    ][:3]
+    texts = {Path(f"{name}.tsv").read_text() for name in ("in.vcf", "in.vcf.gz", "in.bcf")}
+    assert len(texts) == 1
 
 
 def test_unsorted_variants_have_no_index(primase, finished_run, inputs, variants, genome):
