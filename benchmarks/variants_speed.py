@@ -97,7 +97,7 @@ def measure(loaded: LoadedModel, genome: Genome, settings: argparse.Namespace) -
 def _pairs(scorer: StrandScorer, change: Change) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each strand the window and the changed window, cut where the sums end."""
     pairs = []
-    for window, _, _ in scorer._windows([change]):
+    for window, _, _ in scorer.windows([change]):
         (edit,) = window.edits
         end, changed_end = ends(window, edit, scorer.layout.after_bases)
         pairs.append((window.bases[:end], edited(window.bases, edit)[:changed_end]))

@@ -40,7 +40,7 @@ class StrandScorer:
         result = np.full((len(changes), 2), np.nan)
         group: list[EditedWindow] = []
         places: list[tuple[list[int], int]] = []
-        for window, numbers, strand in self._windows(changes):
+        for window, numbers, strand in self.windows(changes):
             group.append(window)
             places.append((numbers, strand))
             if sum(len(numbers) for numbers, _ in places) >= EDITS_OF_A_GROUP:
@@ -59,7 +59,7 @@ class StrandScorer:
         for (numbers, strand), values in zip(places, nats, strict=True):
             result[numbers, strand] = values
 
-    def _windows(self, changes: Sequence[Change]) -> Iterator[tuple[EditedWindow, list[int], int]]:
+    def windows(self, changes: Sequence[Change]) -> Iterator[tuple[EditedWindow, list[int], int]]:
         """Each window with its changes, their numbers, and the strand: 0 forward, 1 reverse complement."""
         cells: dict[tuple[str, int, int, int], list[tuple[int, Change]]] = {}
         for number, change in enumerate(changes):
