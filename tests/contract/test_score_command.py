@@ -19,6 +19,8 @@ from tests.contract.test_readme import code_blocks
 HEADER = """##fileformat=VCFv4.2
 ##FILTER=<ID=q10,Description="Quality below 10">
 ##INFO=<ID=AF,Number=A,Type=Float,Description="Allele frequency">
+##INFO=<ID=DB,Number=0,Type=Flag,Description="In a database">
+##INFO=<ID=END,Number=1,Type=Integer,Description="End">
 ##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">
 ##contig=<ID=1,length=6000>
 ##contig=<ID=7,length=6000>

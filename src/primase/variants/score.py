@@ -54,9 +54,9 @@ def score(
     Nothing is left at the outputs unless all went well. Raises InputError for files that cannot be used or do not
     belong together, OutputExistsError, ModelError.
     """
-    outputs = _Outputs.of(output, table, picture, has_vcf=vcf is not None)
     if (vcf is None) == (not regions):
         raise InputError("give either the variants (--vcf) or the regions to change base by base (--regions)")
+    outputs = _Outputs.of(output, table, picture, has_vcf=vcf is not None)
     for file in outputs.files:
         refuse_existing(file, overwrite=overwrite)
     variants = VariantFile(vcf) if vcf is not None else None
