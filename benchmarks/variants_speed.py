@@ -36,13 +36,16 @@ ACGT = np.frombuffer(b"ACGT", np.uint8)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="a run or a model folder; by default the recipe small with fresh weights")
+    parser.add_argument(
+        "--context-tokens", type=int, default=341, help="of the fresh model; 341 3-mers are 1,023 bases"
+    )
     parser.add_argument("--variants", type=int, default=400)
     parser.add_argument("--rival-variants", type=int, default=12, help="how many of them the rivals score")
     parser.add_argument("--per-kilobase", type=float, default=28.0, help="density; 28 is that of 1000 Genomes")
     parser.add_argument("--pairs", type=int, default=5)
     settings = parser.parse_args()
     torch.set_num_threads(1)
-    loaded = load_model(settings.model) if settings.model else fresh_model()
+    loaded = load_model(settings.model) if settings.model else fresh_model(settings.context_tokens)
     with TemporaryDirectory() as folder:
         file = Path(folder, "genome.fa")
         bases = int(settings.variants / settings.per_kilobase * 1000) + 4000
@@ -51,11 +54,11 @@ def main() -> None:
             print(json.dumps(vars(settings) | measure(loaded, genome, settings), indent=1))
 
 
-def fresh_model() -> LoadedModel:
-    """The recipe small with fresh weights: 1.8 M parameters, 3-mers, windows of 1,000 bases."""
+def fresh_model(context_tokens: int) -> LoadedModel:
+    """The recipe small with fresh weights: 1.8 M parameters, 3-mers."""
     recipe, tokenizer = Recipe.load("small"), kmer_tokenizer(3)
     model = build_model(recipe.model, configuration(recipe.model, tokenizer), seed=0).eval()
-    return LoadedModel(model, tokenizer, SequenceEncoder(tokenizer), 341)
+    return LoadedModel(model, tokenizer, SequenceEncoder(tokenizer), context_tokens)
 
 
 def measure(loaded: LoadedModel, genome: Genome, settings: argparse.Namespace) -> dict[str, float]:
