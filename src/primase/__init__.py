@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from primase.evaluation.evaluate import evaluate
     from primase.finetuning.finetune import finetune
     from primase.finetuning.predict import predict, predict_to_file
+    from primase.genome_tracks import tracks
     from primase.recipe import Recipe
     from primase.report.card import write_card
     from primase.report.page import write_report
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from primase.scoring import load_model, score_windows
     from primase.simulate import simulate_to_file
     from primase.training.run import plan, pretrain, resume
+    from primase.variants.score import score
 
 _HOME = {
     "Corpus": "primase.corpus.store",
@@ -50,8 +52,10 @@ _HOME = {
     "prepare": "primase.corpus.prepare",
     "pretrain": "primase.training.run",
     "resume": "primase.training.run",
+    "score": "primase.variants.score",
     "score_windows": "primase.scoring",
     "simulate_to_file": "primase.simulate",
+    "tracks": "primase.genome_tracks",
     "write_card": "primase.report.card",
     "write_report": "primase.report.page",
 }
@@ -75,8 +79,10 @@ __all__ = [
     "prepare",
     "pretrain",
     "resume",
+    "score",
     "score_windows",
     "simulate_to_file",
+    "tracks",
     "write_card",
     "write_report",
 ]

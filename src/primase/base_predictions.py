@@ -44,7 +44,7 @@ def predict_bases(
 
     Raises ModelError where the tokens do not spell the letters of the sequence one by one.
     """
-    vocabulary = _PrefixSums.of(loaded.encoder, loaded.model.device)
+    vocabulary = PrefixSums.of(loaded.encoder, loaded.model.device)
     frames = loaded.encoder.regular_k or 1 if all_frames else 1
     for group in groups(sequences):
         total = [np.zeros((len(sequence), 4), np.float32) for sequence in group]
@@ -69,7 +69,7 @@ def surprisal(predictions: np.ndarray, bases: np.ndarray) -> np.ndarray:
 
 
 def _one_frame(
-    loaded: LoadedModel, vocabulary: "_PrefixSums", group: list[np.ndarray], frame: int, stride_fraction: float
+    loaded: LoadedModel, vocabulary: "PrefixSums", group: list[np.ndarray], frame: int, stride_fraction: float
 ) -> list[np.ndarray]:
     """float32 [bases - frame, 4] for each sequence, read from its base number `frame` on."""
     encoder = loaded.encoder
@@ -96,7 +96,7 @@ def _one_frame(
 @torch.inference_mode()
 def _predict_batch(
     loaded: LoadedModel,
-    vocabulary: "_PrefixSums",
+    vocabulary: "PrefixSums",
     batch: list[Row],
     first_base: list[np.ndarray],
     predictions: list[np.ndarray],
@@ -115,7 +115,7 @@ def _predict_batch(
 
 
 @dataclass(frozen=True)
-class _PrefixSums:
+class PrefixSums:
     """The vocabulary sorted by spelling: the tokens that begin alike stand side by side, and their sum is a difference.
 
     A node is a beginning that some token has; node 0 is the empty one.
@@ -130,7 +130,7 @@ class _PrefixSums:
     """int64 [vocabulary, longest token]: the node before each base of a token; -1 where there is no base."""
 
     @classmethod
-    def of(cls, encoder: SequenceEncoder, device: torch.device) -> "_PrefixSums":
+    def of(cls, encoder: SequenceEncoder, device: torch.device) -> "PrefixSums":
         spelled = encoder.spelled
         bases_only = [i for i, text in enumerate(spelled) if text and not text.translate(None, b"ACGT")]
         bases_only.sort(key=lambda i: spelled[i])

@@ -43,6 +43,16 @@ class LoadedModel:
     context_tokens: int
     """Longest row that the model was made for, special tokens included."""
 
+    @property
+    def row_tokens(self) -> int:
+        """Tokens of a sequence that the longest row has room for beside the special tokens."""
+        return self.context_tokens - len(self.encoder.prefix_ids) - len(self.encoder.suffix_ids)
+
+    @property
+    def least_bases_of_a_token(self) -> int:
+        """By which the room of a row is reckoned in bases: exact for k-mers; byte-pair tokens hold more on average."""
+        return self.encoder.regular_k or 2
+
     def with_context(self, tokens: int) -> "LoadedModel":
         """The same with shorter rows. Raises InputError for a row without room, or longer than the model's own."""
         fewest = len(self.encoder.prefix_ids) + len(self.encoder.suffix_ids) + 2

@@ -64,3 +64,22 @@ def _may_be_replaced(folder: Path, marker: str, own_names: Set[str], overwrite: 
             "choose another output folder"
         )
     return True
+
+
+def refuse_existing(output: Path, *, overwrite: bool) -> None:
+    """Raises OutputExistsError where `output` is a folder, or a file that is not to be overwritten."""
+    if output.is_dir():
+        raise OutputExistsError(f"{output}: is a folder; choose another file")
+    if output.exists() and not overwrite:
+        raise OutputExistsError(f"{output}: already exists; pass --overwrite to replace it, or choose another file")
+
+
+@contextmanager
+def written_whole(file: Path) -> Iterator[Path]:
+    """The path beside `file` to write to, with the same suffixes; it takes the place of `file` where all went well."""
+    partial = file.with_name(f".{os.getpid()}.partial.{file.name}")
+    try:
+        yield partial
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)

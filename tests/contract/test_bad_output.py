@@ -20,6 +20,8 @@ def writing_commands(inputs: Path, run: Path, output: str) -> dict[str, list[str
         "embed": ["embed", run, genome, "-o", f"{output}.npy"],
         "finetune": ["finetune", run, inputs / "labelled.csv", "-o", output, *PROBE],
         "compress": ["compress", run, genome, "-o", f"{output}.prm"],
+        "score": ["score", run, "--genome", genome, "--regions", "chr1:1-5", "-o", f"{output}.tsv"],
+        "tracks": ["tracks", run, genome, "-o", f"{output}.bw"],
         "simulate": ["simulate", "-o", output, "--bases", "1000"],
         "tokenizer": ["tokenizer", "base", "-o", output],
         "demo": ["demo", "-o", output],
@@ -58,7 +60,9 @@ def test_output_that_is_something_else(command, kind, overwrite, primase, inputs
     assert contents(workplace) == before
 
 
-@pytest.mark.parametrize("command", ["prepare", "pretrain", "embed", "compress", "simulate", "tokenizer"])
+@pytest.mark.parametrize(
+    "command", ["prepare", "pretrain", "embed", "compress", "score", "tracks", "simulate", "tokenizer"]
+)
 def test_output_that_is_there(command, primase, inputs, finished_run, workplace, contents):
     arguments = writing_commands(inputs, finished_run, "out")[command]
     assert primase(*arguments).code == 0

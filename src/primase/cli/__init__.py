@@ -24,8 +24,10 @@ from primase.cli import (
     prepare,
     pretrain,
     report,
+    score,
     simulate,
     tokenizer,
+    tracks,
 )
 from primase.errors import PrimaseError
 from primase.version import __version__
@@ -67,6 +69,8 @@ for module in (
     embed,
     finetune,
     predict,
+    score,
+    tracks,
     compress,
     decompress,
 ):

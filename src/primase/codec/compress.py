@@ -11,7 +11,7 @@ import constriction
 import numpy as np
 import torch
 
-from primase.codec.container import Container, Header, read_container, refuse_existing
+from primase.codec.container import Container, Header, read_container
 from primase.codec.fingerprint import machine_facts, model_sha256, tokenizer_sha256
 from primase.codec.passes import Coded, code_lanes
 from primase.codec.schedule import STRIDE_FRACTION, choose_lanes, cut_lanes, tokens_of_lanes
@@ -20,7 +20,7 @@ from primase.formats import join_fasta, read_fasta_text, split_fasta
 from primase.results import CompressionResult, DecompressionResult
 from primase.scoring import LoadedModel, load_model, score_windows
 from primase.version import __version__
-from primase.whole_files import write_whole
+from primase.whole_files import refuse_existing, write_whole
 
 AGREEMENT = 0.005
 """Payload and parallel pass may differ by so much of the latter; a pass that sees future bases differs by far more."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from primase.errors import InputError, MissingFileError, OutputExistsError
+from primase.errors import InputError, MissingFileError
 
 MAGIC = b"PRIMASE\n"
 VERSION = 1
@@ -99,11 +99,3 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); check its permissions and the disk") from None
-
-
-def refuse_existing(output: Path, *, overwrite: bool) -> None:
-    """Raises OutputExistsError where `output` is a folder, or a file that is not to be overwritten."""
-    if output.is_dir():
-        raise OutputExistsError(f"{output}: is a folder; choose another file")
-    if output.exists() and not overwrite:
-        raise OutputExistsError(f"{output}: already exists; pass --overwrite to replace it, or choose another file")

@@ -63,13 +63,13 @@ class Annotations:
         return segments.labels(start, length)
 
     def _find(self, record: str) -> Segments | None:
-        return self._segments.get(record) or self._by_bare_name.get(_bare_name(record))
+        return self._segments.get(record) or self._by_bare_name.get(bare_name(record))
 
     @cached_property
     def _by_bare_name(self) -> dict[str, Segments]:
         names: dict[str, Segments] = {}
         for name, segments in self._segments.items():
-            names.setdefault(_bare_name(name), segments)
+            names.setdefault(bare_name(name), segments)
         return names
 
 
@@ -86,7 +86,7 @@ def read_annotations(file: str | Path) -> Annotations:
     file, source = Path(file), str(file)
     require_file(file)
     with open_stream(file) as stream:
-        numbered = _lines(stream, source)
+        numbered = text_lines(stream, source)
         head = _head(numbered, source)
         lines = chain(head, numbered)
         format_ = _format(head, file)
@@ -97,7 +97,7 @@ def read_annotations(file: str | Path) -> Annotations:
     return Annotations(classes, {name: paint(record) for name, record in layers.items()})
 
 
-def _lines(stream: BinaryIO, source: str) -> Iterator[tuple[int, bytes]]:
+def text_lines(stream: BinaryIO, source: str) -> Iterator[tuple[int, bytes]]:
     """Lines without their ends, numbered from 1; blank ones and those for the genome browser are left out."""
     for number, line in enumerate(iter(partial(stream.readline, MAX_LINE_BYTES), b""), 1):
         if len(line) == MAX_LINE_BYTES:
@@ -165,7 +165,7 @@ def _refuse_variants(head: list[tuple[int, bytes]], source: str) -> None:
         raise InputError(f"{source}: line {head[-1][0]}: variants (VCF) and no annotations; {_WANTED}")
 
 
-def _bare_name(record: str) -> str:
+def bare_name(record: str) -> str:
     """Without chr, and with one name for the mitochondrion; chr alone stays."""
     bare = record[3:] if len(record) > 3 and _PREFIX.match(record) else record
     return "MT" if bare == "M" else bare

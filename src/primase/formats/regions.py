@@ -1,9 +1,14 @@
-"""Regions as biologists write them: `chr2:1,984,785-2,333,275`, counted from 1, both ends included."""
+"""Regions as biologists write them: `chr2:1,984,785-2,333,275`, counted from 1, both ends included; or a BED file."""
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from primase.errors import InputError
+from primase.formats.annotations import text_lines
+from primase.formats.bed import checked_rows, split
+from primase.formats.opening import open_stream, require_file
 
 _REGION = re.compile(r"(?P<record>.+):(?P<first>[\d,]+)-(?P<last>[\d,]+)")
 
@@ -26,3 +31,32 @@ def parse_region(text: str) -> Region:
     if not 1 <= first <= last:
         raise InputError(f"{text!r} is no region: write NAME:FIRST-LAST, counted from 1, as in chr2:1000001-1500000")
     return Region(found["record"], first - 1, last)
+
+
+def read_regions(sources: Sequence[str | Path]) -> list[Region]:
+    """Regions in the notation of samtools, and those of BED files (plain or gzip), in order.
+
+    Raises InputError for what is neither, and for a line of a BED file that is no stretch of at least one base.
+    """
+    regions: list[Region] = []
+    for source in sources:
+        if _REGION.fullmatch(str(source).strip()):
+            regions.append(parse_region(str(source)))
+            continue
+        file = Path(source)
+        if not file.exists():
+            raise InputError(
+                f"{source}: neither a region nor a BED file; write NAME:FIRST-LAST, counted from 1, as in "
+                "chr2:1000001-1500000, or check the path"
+            )
+        require_file(file)
+        with open_stream(file) as stream:
+            lines = text_lines(stream, str(file))
+            rows = ((number, split(line)) for number, line in lines if not line.startswith(b"#"))
+            for number, start, end, columns in checked_rows(rows, 3, str(file)):
+                if start == end:
+                    raise InputError(f"{file}: line {number}: no base between {start} and {end}; correct the line")
+                regions.append(Region(columns[0].decode("utf-8", errors="backslashreplace"), start, end))
+    if not regions:
+        raise InputError("no region: the BED files given hold none")
+    return regions

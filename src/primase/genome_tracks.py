@@ -1,0 +1,216 @@
+"""`primase tracks`: what a model says of every base of a genome, for a genome browser.
+
+Each strand of a record is read in windows that the context has room for, each half a window farther than the one before
+it, and giving the values of the half that the one before did not reach. So each base has at least half a window before
+it (less at the record's begin), and its value depends neither on how the genome is streamed nor on what shares a batch.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from primase import dna
+from primase.base_predictions import predict_bases, surprisal
+from primase.errors import InputError
+from primase.formats import Genome
+from primase.formats.track_hub import HUB_FILES, HubTrack, hub_texts, require_assembly
+from primase.formats.tracks import BIGWIG_SUFFIXES, TrackWriter, in_track_order, track_suffix, writing_track
+from primase.results import Result
+from primase.scoring import LoadedModel, load_model
+from primase.whole_files import refuse_existing, write_whole, written_whole
+
+PIECE_BASES = 1 << 18
+"""Bases whose values are held at once."""
+
+MOST_WINDOW_BASES = 1 << 13
+QUANTITIES = ("surprisal", "entropy", "information")
+STRANDS = ("forward", "reverse", "both")
+
+Progress = Callable[[str, float], None]
+
+
+class TracksResult(Result):
+    """What `primase tracks` wrote. All values are in bits."""
+
+    schema_version: int = 1
+    model: str
+    files: dict[str, str]
+    """For each quantity, its file."""
+    hub: list[str]
+    """Files of the track hub and the IGV session, where asked for."""
+    strands: str
+    records: int
+    bases: int
+    """A, C, G and T that have a value."""
+    mean_bits: dict[str, float]
+    window_bases: int
+    """Bases that are read at once; each base has at least half of them before it."""
+    seconds: float
+
+
+def tracks(
+    model: str | Path | LoadedModel,
+    genome: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    what: Sequence[str] | str = ("surprisal",),
+    strands: str = "forward",
+    hub: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda what, share: None,
+    piece_bases: int = PIECE_BASES,
+) -> TracksResult:
+    """Write a value for every A, C, G and T of a genome as bigWig or bedGraph, by the name of `output`.
+
+    `what`: surprisal, -log2 of the probability of the base that is there, given those before it; entropy, of the four
+    probabilities; information, 2 - entropy. One is written to `output`; of several each to a file with its name before
+    the suffix (out.surprisal.bw, out.entropy.bw). `strands`: forward, reverse (each base given those after it, on the
+    reverse complement), or both, their mean. `hub`: an assembly as hg38, for a UCSC track hub and an IGV session
+    beside bigWigs. `piece_bases` changes the memory and nothing else.
+
+    Nothing is left at the outputs unless all went well. Raises InputError, OutputExistsError, ModelError.
+    """
+    begun = time.perf_counter()
+    files = output_files(Path(output), _wanted(what))
+    if strands not in STRANDS:
+        raise InputError(f"strands {strands!r}: choose {', '.join(STRANDS)}")
+    hub_files = _hub_files(Path(output), hub)
+    for file in (*files.values(), *hub_files):
+        refuse_existing(file, overwrite=overwrite)
+    with Genome(genome, progress=lambda bases: progress("reading the genome", 0.0)) as opened, ExitStack() as stack:
+        loaded = model if isinstance(model, LoadedModel) else load_model(model)
+        reader = _Reader(loaded, opened)
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        lengths = in_track_order(opened.lengths)
+        writers = {
+            name: stack.enter_context(writing_track(stack.enter_context(written_whole(file)), lengths))
+            for name, file in files.items()
+        }
+        bases, totals = _write(reader, lengths, writers, strands, piece_bases, progress)
+        if not bases:
+            raise InputError(f"{genome}: no A, C, G or T in it, so there is nothing that a model could predict")
+    title = f"model {'(in memory)' if isinstance(model, LoadedModel) else model}, strands: {strands}"
+    for file, text in zip(hub_files, _hub_texts(hub, title, files) if hub else (), strict=True):
+        write_whole(file, text.encode())
+    return TracksResult(
+        model="(in memory)" if isinstance(model, LoadedModel) else str(model),
+        files={name: str(file) for name, file in files.items()},
+        hub=[str(file) for file in hub_files],
+        strands=strands,
+        records=len(lengths),
+        bases=bases,
+        mean_bits={name: total / bases for name, total in totals.items()},
+        window_bases=reader.window_bases,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def output_files(output: Path, what: Sequence[str]) -> dict[str, Path]:
+    """The file of each quantity: `output` for one; of several, each has its name before the suffix."""
+    suffix = track_suffix(output)
+    if len(what) == 1:
+        return {what[0]: output}
+    stem = output.name.removesuffix(suffix)
+    return {name: output.with_name(f"{stem}.{name}{suffix}") for name in what}
+
+
+def values_of(quantity: str, predictions: np.ndarray, bases: np.ndarray) -> np.ndarray:
+    """float32 [bases] in bits of `predictions` [bases, 4]; NaN for letters other than A, C, G and T."""
+    if quantity == "surprisal":
+        return surprisal(predictions, bases)
+    probabilities = np.maximum(predictions.astype(np.float64), 1e-38)
+    entropy = -(probabilities * np.log2(probabilities)).sum(axis=1)
+    return (entropy if quantity == "entropy" else 2 - entropy).astype(np.float32)
+
+
+class _Reader:
+    """Predictions anywhere on a strand."""
+
+    def __init__(self, loaded: LoadedModel, genome: Genome) -> None:
+        # A k-mer model spells the last bases of a window, too few for a k-mer, with one token more.
+        room = (loaded.row_tokens - 1) * loaded.least_bases_of_a_token
+        self._loaded, self._genome = loaded, genome
+        self._step = max(1, min(room, MOST_WINDOW_BASES) // 2)
+        self.window_bases = 2 * self._step
+
+    def values(self, record: str, strand: int, start: int, end: int, what: Sequence[str]) -> dict[str, np.ndarray]:
+        """For each quantity float32 [end - start], on the forward strand (0) or, in its places, the reverse (1)."""
+        length = self._genome.lengths[record]
+        if strand:
+            start, end = length - end, length - start
+        windows = list(self._windows(length, start, end))
+        texts = [self._bases(record, strand, begin, stop) for begin, _, stop in windows]
+        values = {name: np.full(end - start, np.nan, np.float32) for name in what}
+        for (begin, first, stop), text, predictions in zip(
+            windows, texts, predict_bases(self._loaded, texts), strict=True
+        ):
+            low, high = max(first, start), min(stop, end)
+            kept = slice(low - begin, high - begin)
+            for name in what:
+                values[name][low - start : high - start] = values_of(name, predictions[kept], text[kept])
+        return {name: part[::-1] if strand else part for name, part in values.items()}
+
+    def _windows(self, length: int, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Begin of each window that gives values between `start` and `end`, first base that it gives, and its end."""
+        for number in range(max(0, start // self._step - 1), max(1, -(-end // self._step) - 1)):
+            begin = number * self._step
+            yield begin, begin + self._step if number else 0, min(begin + self.window_bases, length)
+
+    def _bases(self, record: str, strand: int, begin: int, end: int) -> np.ndarray:
+        length = self._genome.lengths[record]
+        if strand == 0:
+            return self._genome.bases(record, begin, end)
+        return dna.reverse_complement(self._genome.bases(record, length - end, length - begin))
+
+
+def _write(
+    reader: _Reader,
+    lengths: dict[str, int],
+    writers: dict[str, TrackWriter],
+    strands: str,
+    piece_bases: int,
+    progress: Progress,
+) -> tuple[int, dict[str, float]]:
+    """The number of bases with a value, and the sum of each quantity over them."""
+    chosen = {"forward": (0,), "reverse": (1,), "both": (0, 1)}[strands]
+    totals, bases, done = dict.fromkeys(writers, 0.0), 0, 0
+    for record, length in lengths.items():
+        for start in range(0, length, piece_bases):
+            end = min(start + piece_bases, length)
+            parts = [reader.values(record, strand, start, end, list(writers)) for strand in chosen]
+            for name, writer in writers.items():
+                values = np.mean([part[name] for part in parts], axis=0, dtype=np.float32)
+                writer.write(record, start, values)
+                totals[name] += float(np.nansum(values, dtype=np.float64))
+            bases += int(np.isfinite(values).sum())
+            done += end - start
+            progress("writing tracks", done / sum(lengths.values()))
+    return bases, totals
+
+
+def _wanted(what: Sequence[str] | str) -> list[str]:
+    names = [name.strip() for name in (what.split(",") if isinstance(what, str) else what)]
+    for name in names:
+        if name not in QUANTITIES:
+            raise InputError(f"what {name!r}: choose from {', '.join(QUANTITIES)}, with commas in between")
+    return list(dict.fromkeys(names))
+
+
+def _hub_files(output: Path, hub: str | None) -> list[Path]:
+    if hub is None:
+        return []
+    require_assembly(hub)
+    if track_suffix(output) not in BIGWIG_SUFFIXES:
+        raise InputError(f"{output}: a track hub shows bigWig; choose an output that ends in .bw, or leave --hub out")
+    return [output.with_name(name) for name in HUB_FILES]
+
+
+def _hub_texts(hub: str, title: str, files: dict[str, Path]) -> list[str]:
+    shown = [
+        HubTrack(file.name, name, 0, 4 if name == "surprisal" else 2)  # 4 bits: a base that was given 1 in 16
+        for name, file in files.items()
+    ]
+    return list(hub_texts(hub, title, shown).values())
