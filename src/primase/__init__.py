@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from primase.embedding import embed
     from primase.errors import PrimaseError
     from primase.evaluation.evaluate import evaluate
+    from primase.generation.generate import generate
     from primase.recipe import Recipe
     from primase.report.card import write_card
     from primase.report.page import write_report
@@ -40,6 +41,7 @@ _HOME = {
     "decompress": "primase.codec.compress",
     "embed": "primase.embedding",
     "evaluate": "primase.evaluation.evaluate",
+    "generate": "primase.generation.generate",
     "load_model": "primase.scoring",
     "plan": "primase.training.run",
     "prepare": "primase.corpus.prepare",
@@ -62,6 +64,7 @@ __all__ = [
     "decompress",
     "embed",
     "evaluate",
+    "generate",
     "load_model",
     "plan",
     "prepare",

@@ -18,6 +18,7 @@ from primase.cli import (
     doctor,
     embed,
     evaluate,
+    generate,
     plan,
     prepare,
     pretrain,
@@ -63,6 +64,7 @@ for module in (
     evaluate,
     report,
     embed,
+    generate,
     compress,
     decompress,
 ):
