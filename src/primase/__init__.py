@@ -28,8 +28,13 @@ if TYPE_CHECKING:
     from primase.report.page import write_report
     from primase.run_folder import RunFolder
     from primase.scoring import load_model, score_windows
+    from primase.search import index as search_index
+    from primase.search import query as search_query
     from primase.simulate import simulate_to_file
     from primase.training.run import plan, pretrain, resume
+
+_OTHER_NAME = {"search_index": "index", "search_query": "query"}
+"""Names at home of what would be too short a name here."""
 
 _HOME = {
     "Corpus": "primase.corpus.store",
@@ -48,6 +53,8 @@ _HOME = {
     "pretrain": "primase.training.run",
     "resume": "primase.training.run",
     "score_windows": "primase.scoring",
+    "search_index": "primase.search",
+    "search_query": "primase.search",
     "simulate_to_file": "primase.simulate",
     "write_card": "primase.report.card",
     "write_report": "primase.report.page",
@@ -71,6 +78,8 @@ __all__ = [
     "pretrain",
     "resume",
     "score_windows",
+    "search_index",
+    "search_query",
     "simulate_to_file",
     "write_card",
     "write_report",
@@ -80,7 +89,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'primase' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_HOME[name]), _OTHER_NAME.get(name, name))
 
 
 def __dir__() -> list[str]:

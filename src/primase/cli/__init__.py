@@ -23,6 +23,7 @@ from primase.cli import (
     prepare,
     pretrain,
     report,
+    search,
     simulate,
     tokenizer,
 )
@@ -69,6 +70,7 @@ for module in (
     decompress,
 ):
     app.command(name=module.__name__.rsplit(".", 1)[1])(module.command)
+app.add_typer(search.app, name="search")
 
 
 def main() -> None:

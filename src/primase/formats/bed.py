@@ -28,7 +28,7 @@ def read_bed(lines: Iterable[tuple[int, bytes]], source: str) -> tuple[tuple[str
     """
     numbered = ((number, split(line)) for number, line in lines if not line.startswith(b"#"))
     first = next(numbered)
-    rows = _checked(chain([first], numbered), len(first[1]), source)
+    rows = checked(chain([first], numbered), len(first[1]), source)
     if _has_blocks(first[1]):
         return CLASSES, _transcripts(rows, source)
     return _named(rows)
@@ -43,7 +43,7 @@ def _has_blocks(columns: list[bytes]) -> bool:
     return len(columns) >= 12 and all(column.replace(b",", b"").isdigit() for column in columns[9:12])
 
 
-def _checked(rows: Iterable[tuple[int, list[bytes]]], width: int, source: str) -> Iterator[Row]:
+def checked(rows: Iterable[tuple[int, list[bytes]]], width: int, source: str) -> Iterator[Row]:
     for number, columns in rows:
         if len(columns) < max(width, 3):
             expected = f"the first line has {width}" if width >= 3 else "BED has at least 3"
