@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from primase.codec.compress import compress, decompress
     from primase.corpus.prepare import prepare
     from primase.corpus.store import Corpus
-    from primase.embedding import embed
+    from primase.embedding import embed, embed_to_file
     from primase.errors import PrimaseError
     from primase.evaluation.evaluate import evaluate
     from primase.generation.generate import generate
@@ -45,6 +45,7 @@ _HOME = {
     "compress": "primase.codec.compress",
     "decompress": "primase.codec.compress",
     "embed": "primase.embedding",
+    "embed_to_file": "primase.embedding",
     "evaluate": "primase.evaluation.evaluate",
     "generate": "primase.generation.generate",
     "load_model": "primase.scoring",
@@ -70,6 +71,7 @@ __all__ = [
     "compress",
     "decompress",
     "embed",
+    "embed_to_file",
     "evaluate",
     "generate",
     "load_model",

@@ -16,6 +16,8 @@ def writing_commands(inputs: Path, run: Path, output: str) -> dict[str, list[str
         "prepare": ["prepare", genome, "-o", output, *recipe],
         "pretrain": ["pretrain", genome, "-o", output, *recipe],
         "embed": ["embed", run, genome, "-o", f"{output}.npy"],
+        "generate": ["generate", run, "--bases", "30", "-o", f"{output}.fa"],
+        "search index": ["search", "index", run, genome, "-o", output],
         "compress": ["compress", run, genome, "-o", f"{output}.prm"],
         "simulate": ["simulate", "-o", output, "--bases", "1000"],
         "tokenizer": ["tokenizer", "base", "-o", output],
@@ -55,7 +57,9 @@ def test_output_that_is_something_else(command, kind, overwrite, primase, inputs
     assert contents(workplace) == before
 
 
-@pytest.mark.parametrize("command", ["prepare", "pretrain", "embed", "compress", "simulate", "tokenizer"])
+@pytest.mark.parametrize(
+    "command", ["prepare", "pretrain", "embed", "generate", "search index", "compress", "simulate", "tokenizer"]
+)
 def test_output_that_is_there(command, primase, inputs, finished_run, workplace, contents):
     arguments = writing_commands(inputs, finished_run, "out")[command]
     assert primase(*arguments).code == 0

@@ -67,16 +67,26 @@ def test_hits_are_those_of_brute_force(loaded, made, genome):
     vectors = embed(loaded, [one.sequence for one in windows], both_strands=True).astype(np.float64)
     centre = vectors.mean(axis=0)
     sequence = mutate(np.frombuffer(windows[7].sequence, np.uint8), 0.1, np.random.default_rng(0))
-    asked = embed(loaded, [sequence], both_strands=True)[0] - centre
+    frames = [sequence, sequence[1:58], sequence[2:59]]
+    asked = embed(loaded, frames, both_strands=True) - centre
     moved = vectors - centre
-    cosines = moved @ asked / np.linalg.norm(moved, axis=1) / np.linalg.norm(asked)
+    cosines = (moved @ asked.T / np.linalg.norm(moved, axis=1)[:, None] / np.linalg.norm(asked, axis=1)).max(axis=1)
     hits = query(made, [Record("q", sequence.decode(), "")], model=loaded, top=5).hits
     order = np.argsort(-cosines)[:5]
     assert [(hit.record, hit.start, hit.end) for hit in hits] == [
         (windows[place].record, windows[place].start, windows[place].end) for place in order
     ]
+    best = int(np.argmax(moved[order[0]] @ asked.T / np.linalg.norm(asked, axis=1)))
+    assert (hits[0].query_start, hits[0].query_end) == [(0, 60), (1, 58), (2, 59)][best]
     np.testing.assert_allclose([hit.similarity for hit in hits], cosines[order], atol=1e-4)
     assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
+
+
+def test_a_copy_in_another_reading_frame_is_found(loaded, made):
+    """One base further, its tokens are none of the window's; in its own frame it differs from it at the ends alone."""
+    for text in (random_bases(1230)[301:361], reverse_complement(random_bases(1230)[299:359])):
+        hit = query(made, [Record("q", text, "")], model=loaded, top=1).hits[0]
+        assert (hit.record, hit.start, hit.query_start > 0) == ("a", 300, True)
 
 
 def test_a_window_finds_itself_on_either_strand(loaded, made):

@@ -77,6 +77,8 @@ def generate(
     genome = training_genome(model, compare_with)
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
     drawer = Drawer(loaded, constraints, sampling, seed)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)  # whatever is wrong with the place, now and not at the end
     wanted = [(name, text) for name, text in named for _ in range(count)]
     begun = time.perf_counter()
     drawn = drawer.draw(
@@ -105,7 +107,6 @@ def generate(
         sequences=_sequences(drawn, [name for name, _ in wanted], count, figures),
     )
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
         write_whole(output, fasta(result))
     return result
 

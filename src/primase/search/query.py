@@ -1,9 +1,11 @@
 """`primase search query`: the windows of an index that are nearest to each query."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -14,7 +16,7 @@ from primase.formats import Record, read_records
 from primase.scoring import LoadedModel
 from primase.search.faiss_library import faiss_library
 from primase.search.results import SearchHit, SearchIndex, SearchResult
-from primase.search.windows import cut, directions
+from primase.search.windows import Window, cut, directions
 from primase.whole_files import write_whole
 
 
@@ -31,8 +33,8 @@ def query(
     """The `top` windows nearest to each query, by the cosine of vectors; written to `output` as BED, if given.
 
     `queries`: files of sequences, or records. A query longer than the index's windows is cut into windows as the
-    genome was, and a window of the genome counts with its best similarity to any of them. `model`: where the model that
-    made the index is now, if not where it was.
+    genome was, and a window of the genome counts with its best similarity to any of them, in any
+    reading frame of k-mers. `model`: where the model that made the index is now, if not where it was.
 
     Raises MissingFileError, InputError, OutputExistsError; ModelError for another model than the index's.
     """
@@ -55,10 +57,11 @@ def query(
         raise InputError(f"{folder}: the index is damaged ({reason}); make it again") from error
     hits: list[SearchHit] = []
     for number, record in enumerate(records):
-        windows = list(cut([record], description.window_bases, description.step_bases))
-        vectors = np.concatenate(
-            list(embed_stream(loaded, [one.sequence for one in windows], layer=description.layer, both_strands=True))
-        )
+        cuts = list(cut([record], description.window_bases, description.step_bases))
+        windows = _frames(cuts, loaded.encoder.regular_k)
+        sequences = [one.sequence for one in windows]
+        stream = embed_stream(loaded, sequences, layer=description.layer, both_strands=True)
+        vectors = np.concatenate(list(stream))
         similarities, places = held.search(directions(vectors, centre), min(top, held.ntotal))
         hits.extend(_best(record, windows, similarities, places, table, top))
         progress("searching", (number + 1) / len(records))
@@ -96,7 +99,23 @@ def _records(queries: str | Path | Sequence[str | Path] | Sequence[Record]) -> l
     return list(read_records(queries))
 
 
-def _best(record: Record, windows: list, similarities: np.ndarray, places: np.ndarray, table, top: int):
+def _frames(windows: list[Window], k: int | None) -> list[Window]:
+    """Of k-mers, each window also in its k - 1 other reading frames, cut so that both strands fall into the frame.
+
+    The tokens of a copy are those of the genome's window only where both begin in the same frame.
+    """
+    shifted = [
+        replace(one, start=one.start + frame, end=one.end - k + frame, sequence=one.sequence[frame : frame - k])
+        for one in windows
+        for frame in range(1, k or 1)
+        if len(one.sequence) >= 2 * k
+    ]
+    return windows + shifted
+
+
+def _best(
+    record: Record, windows: list[Window], similarities: np.ndarray, places: np.ndarray, table: pa.Table, top: int
+) -> Iterator[SearchHit]:
     """The hits of one query: each window of the genome once, with the window of the query that is nearest to it."""
     best: dict[int, tuple[float, int]] = {}
     for number in range(len(windows)):
