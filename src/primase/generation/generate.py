@@ -121,7 +121,7 @@ def fasta(result: Generation) -> bytes:
     lines = []
     for one in result.sequences:
         figures = {
-            "prompt": one.prompt,
+            "prompt": one.prompt and "_".join(one.prompt.split()),
             "drawn": f"{one.drawn_start}-{one.drawn_end}",
             "motif_start": one.motif_start,
             "attempts": one.attempts,
@@ -176,7 +176,7 @@ def _sequences(
         start, end = _drawn_place(one)
         sequences.append(
             GeneratedSequence(
-                name=f"{prompt or 'generated'}_{number % count + 1}",
+                name=f"{'_'.join((prompt or 'generated').split())}_{number % count + 1}",
                 sequence=one.text.decode(),
                 prompt=prompt,
                 drawn_start=start,
