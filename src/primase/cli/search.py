@@ -45,9 +45,10 @@ def index(
         typer.echo(result.model_dump_json(indent=2))
         return
     skipped = f" ({result.skipped_windows:,} of mostly N left out)" if result.skipped_windows else ""
+    plural = "s" if result.records != 1 else ""
     typer.echo(
         f"{output}: {result.windows:,} windows of {result.window_bases:,} bases every {result.step_bases:,}"
-        f"{skipped}, {result.width} dimensions, {result.bases:,} bases in {result.records:,} records"
+        f"{skipped}, {result.width} dimensions, {result.bases:,} bases in {result.records:,} record{plural}"
     )
 
 
