@@ -19,20 +19,26 @@ if TYPE_CHECKING:
     from primase.codec.compress import compress, decompress
     from primase.corpus.prepare import prepare
     from primase.corpus.store import Corpus
-    from primase.embedding import embed
+    from primase.embedding import embed, embed_to_file
     from primase.errors import PrimaseError
     from primase.evaluation.evaluate import evaluate
     from primase.finetuning.finetune import finetune
     from primase.finetuning.predict import predict, predict_to_file
+    from primase.generation.generate import generate
     from primase.genome_tracks import tracks
     from primase.recipe import Recipe
     from primase.report.card import write_card
     from primase.report.page import write_report
     from primase.run_folder import RunFolder
     from primase.scoring import load_model, score_windows
+    from primase.search import index as search_index
+    from primase.search import query as search_query
     from primase.simulate import simulate_to_file
     from primase.training.run import plan, pretrain, resume
     from primase.variants.score import score
+
+_OTHER_NAME = {"search_index": "index", "search_query": "query"}
+"""Names at home of what would be too short a name here."""
 
 _HOME = {
     "Corpus": "primase.corpus.store",
@@ -43,8 +49,10 @@ _HOME = {
     "compress": "primase.codec.compress",
     "decompress": "primase.codec.compress",
     "embed": "primase.embedding",
+    "embed_to_file": "primase.embedding",
     "evaluate": "primase.evaluation.evaluate",
     "finetune": "primase.finetuning.finetune",
+    "generate": "primase.generation.generate",
     "load_model": "primase.scoring",
     "plan": "primase.training.run",
     "predict": "primase.finetuning.predict",
@@ -54,6 +62,8 @@ _HOME = {
     "resume": "primase.training.run",
     "score": "primase.variants.score",
     "score_windows": "primase.scoring",
+    "search_index": "primase.search",
+    "search_query": "primase.search",
     "simulate_to_file": "primase.simulate",
     "tracks": "primase.genome_tracks",
     "write_card": "primase.report.card",
@@ -70,8 +80,10 @@ __all__ = [
     "compress",
     "decompress",
     "embed",
+    "embed_to_file",
     "evaluate",
     "finetune",
+    "generate",
     "load_model",
     "plan",
     "predict",
@@ -81,6 +93,8 @@ __all__ = [
     "resume",
     "score",
     "score_windows",
+    "search_index",
+    "search_query",
     "simulate_to_file",
     "tracks",
     "write_card",
@@ -91,7 +105,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'primase' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_HOME[name]), _OTHER_NAME.get(name, name))
 
 
 def __dir__() -> list[str]:

@@ -276,15 +276,21 @@ def _priced(logits: torch.Tensor, targets: torch.Tensor) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def layer_outputs(loaded: LoadedModel, rows: list[np.ndarray], layer: int | str) -> Iterator[np.ndarray]:
-    """float32 [tokens, width] of each row: hidden states after `layer` (0 the embedding, -1 the last), or `logits`."""
+    """float32 [tokens, width] of each row: hidden states after `layer` (0 the embedding, -1 the last), or `logits`.
+
+    `all`: every hidden state, float32 [layers + 1, tokens, width].
+    """
     inputs, starts = padded(loaded, rows)
     if layer == "logits":
         values = _forward(loaded.model, inputs).logits
     else:
         body = _forward(loaded.model.base_model, inputs, output_hidden_states=layer != -1)
-        values = body.last_hidden_state if layer == -1 else body.hidden_states[layer]
+        if layer == "all":
+            values = torch.stack(body.hidden_states, dim=1)
+        else:
+            values = body.last_hidden_state if layer == -1 else body.hidden_states[layer]
     for row, row_values, start in zip(rows, values.float().cpu().numpy(), starts.tolist(), strict=True):
-        yield row_values[start : start + len(row)]
+        yield row_values[..., start : start + len(row), :]
 
 
 def _forward(model: PreTrainedModel, inputs: dict[str, torch.Tensor], **options: bool):

@@ -248,8 +248,11 @@ def test_hub_names_without_a_network(primase, inputs, finished_run, workplace, n
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["embed", "{run}", "{genome}", "-o", "v.txt"], "v.txt: embeddings are written as .npy or .parquet"),
-        (["embed", "{run}", "{genome}", "-o", "v.npy", "--layer", "top"], "--layer top: give a number or logits"),
+        (
+            ["embed", "{run}", "{genome}", "-o", "v.txt"],
+            "v.txt: embeddings are written as .npy, .parquet, .h5ad or .zarr",
+        ),
+        (["embed", "{run}", "{genome}", "-o", "v.npy", "--layer", "top"], "--layer top: give a number, all or logits"),
         (
             ["embed", "{run}", "{genome}", "-o", "v.npy", "--layer", "7"],
             "layer 7: the model has layers 0 (the embedding) to 1",
@@ -306,7 +309,7 @@ def test_arguments(arguments, message, primase, inputs, bad, finished_run, workp
         ["pretrain", "genome.fa", "--minutes", "soon"],
         ["evaluate"],
         ["evaluate", "run", "--max-bases", "0"],
-        ["embed", "run"],
+        ["embed", "run", "genome.fa"],
         ["simulate", "-o", "g.fa", "--bases", "-5"],
         ["tokenizer", "kmer", "--k", "99"],
     ],

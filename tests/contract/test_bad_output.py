@@ -19,6 +19,8 @@ def writing_commands(inputs: Path, run: Path, output: str) -> dict[str, list[str
         "pretrain": ["pretrain", genome, "-o", output, *recipe],
         "embed": ["embed", run, genome, "-o", f"{output}.npy"],
         "finetune": ["finetune", run, inputs / "labelled.csv", "-o", output, *PROBE],
+        "generate": ["generate", run, "--bases", "30", "-o", f"{output}.fa"],
+        "search index": ["search", "index", run, genome, "-o", output],
         "compress": ["compress", run, genome, "-o", f"{output}.prm"],
         "score": ["score", run, "--genome", genome, "--regions", "chr1:1-5", "-o", f"{output}.tsv"],
         "tracks": ["tracks", run, genome, "-o", f"{output}.bw"],
@@ -61,7 +63,19 @@ def test_output_that_is_something_else(command, kind, overwrite, primase, inputs
 
 
 @pytest.mark.parametrize(
-    "command", ["prepare", "pretrain", "embed", "compress", "score", "tracks", "simulate", "tokenizer"]
+    "command",
+    [
+        "prepare",
+        "pretrain",
+        "embed",
+        "generate",
+        "search index",
+        "compress",
+        "score",
+        "tracks",
+        "simulate",
+        "tokenizer",
+    ],
 )
 def test_output_that_is_there(command, primase, inputs, finished_run, workplace, contents):
     arguments = writing_commands(inputs, finished_run, "out")[command]

@@ -77,7 +77,7 @@ def test_files_hold_the_same_numbers_and_the_names(tmp_path, loaded):
     np.testing.assert_allclose(matrix, embed(loaded, SEQUENCES), rtol=1e-4, atol=1e-5)
     with pytest.raises(OutputExistsError):
         embed_to_file(folder, [fasta], tmp_path / "v.npy")
-    with pytest.raises(InputError, match=r"\.npy or \.parquet"):
+    with pytest.raises(InputError, match=r"\.npy, \.parquet, \.h5ad or \.zarr"):
         embed_to_file(folder, [fasta], tmp_path / "v.txt")
 
 

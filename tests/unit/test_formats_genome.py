@@ -47,7 +47,7 @@ def test_regions_by_notation_and_bed(tmp_path):
     bed.write_bytes(gzip.compress(b"track name=x\n# a comment\nchr1\t0\t5\tname\nchr2 7 9\n"))
     assert read_regions(["chr1:2-4", bed]) == [("chr1", 1, 4), ("chr1", 0, 5), ("chr2", 7, 9)]
     bed.write_bytes(gzip.compress(b"chr1\t5\t5\n"))
-    with pytest.raises(InputError, match="line 1: no base between 5 and 5"):
+    with pytest.raises(InputError, match="line 1: the region is empty"):
         read_regions([bed])
     bed.write_bytes(gzip.compress(b"chr1\t9\t5\n"))
     with pytest.raises(InputError, match="line 1: the start 9 is behind the end 5"):

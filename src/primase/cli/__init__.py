@@ -19,12 +19,14 @@ from primase.cli import (
     embed,
     evaluate,
     finetune,
+    generate,
     plan,
     predict,
     prepare,
     pretrain,
     report,
     score,
+    search,
     simulate,
     tokenizer,
     tracks,
@@ -71,10 +73,12 @@ for module in (
     predict,
     score,
     tracks,
+    generate,
     compress,
     decompress,
 ):
     app.command(name=module.__name__.rsplit(".", 1)[1])(module.command)
+app.add_typer(search.app, name="search")
 
 
 def main() -> None:

@@ -6,45 +6,62 @@ from typing import Annotated
 import typer
 
 from primase.cli import options
+from primase.cli.display import Display
 from primase.cli.writing import writing
 from primase.errors import InputError
 
 
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model folder, or a Hub name.")],
-    sources: Annotated[
-        list[str],
-        typer.Argument(metavar="SEQUENCES", help="FASTA, CSV, TSV or Parquet files (.gz too), or folders of them."),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The .npy, .parquet, .h5ad or .zarr to write.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .npy or .parquet file to write.")],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SEQUENCES", help="FASTA, CSV, TSV or Parquet files (.gz too), or folders of them."),
+    ] = None,
+    regions: Annotated[Path | None, typer.Option(metavar="BED", help="Embed these regions of --genome.")] = None,
+    genome: Annotated[Path | None, typer.Option(metavar="FILE", help="What --regions are cut from.")] = None,
     layer: Annotated[
         str,
-        typer.Option(metavar="LAYER", help="-1 for the last hidden state, 0 the embedding, 1 and up, or logits."),
+        typer.Option(metavar="LAYER", help="-1 for the last hidden state, 0 the embedding, 1 and up, all, or logits."),
     ] = "-1",
     pooling: Annotated[str, typer.Option(metavar="HOW", help="mean, max or last, over real tokens.")] = "mean",
+    both_strands: Annotated[bool, typer.Option("--both-strands", help="The mean of both strands' vectors.")] = False,
     column: options.Column = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Turn sequences into vectors, one each."""
     from primase.embedding import embed_to_file
 
     try:
-        chosen = layer if layer == "logits" else int(layer)
+        chosen = layer if layer in ("logits", "all") else int(layer)
     except ValueError:
-        raise InputError(f"--layer {layer}: give a number or logits") from None
-    with writing(output):
-        sequences, width = embed_to_file(
+        raise InputError(f"--layer {layer}: give a number, all or logits") from None
+    if not sources and regions is None and genome is None:
+        raise InputError("nothing to embed: give files of sequences, or --regions and --genome")
+    with writing(output), Display() as display:
+        sequences, *shape = embed_to_file(
             model,
-            sources,
+            sources or (),
             output,
+            regions=regions,
+            genome=genome,
             layer=chosen,
             pooling=pooling,
+            both_strands=both_strands,
             column=column,
+            resume=resume,
             overwrite=overwrite,
+            progress=display.stage,
             on_unknown=_tell_of_unknown,
         )
     plural = "s" if sequences != 1 else ""
-    typer.echo(f"{output}: {sequences:,} sequence{plural}, {width} dimensions ({pooling} of layer {layer})")
+    strands = ", both strands" if both_strands else ""
+    layers = f"{shape[0]} layers of " if len(shape) > 1 else ""
+    how = f"{pooling} of layer {layer}{strands}"
+    typer.echo(f"{output}: {sequences:,} sequence{plural}, {layers}{shape[-1]} dimensions ({how})")
 
 
 def _tell_of_unknown(tokens: int) -> None:

@@ -11,11 +11,10 @@ from zlib import crc32
 
 import numpy as np
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from primase.codec.schedule import Block, schedule
 from primase.errors import ModelError
+from primase.key_value_cache import Room
 from primase.scoring import LoadedModel
 
 Choose = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
@@ -32,51 +31,6 @@ class Coded:
     """Sum of -log2 of the probabilities of all tokens."""
     checks: list[int] = field(default_factory=list)
     """CRC-32 of the tokens of each block, by which a decoder that goes astray is stopped early."""
-
-
-class _RoomyLayer(DynamicLayer):
-    """Keys and values in room that is taken once: torch.cat at each step would copy the whole cache."""
-
-    def __init__(self, room: "_Room", layer: int) -> None:
-        super().__init__()
-        self._room, self._layer, self._length = room, layer, 0
-
-    def get_seq_length(self) -> int:
-        return self._length
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object):
-        self.is_initialized = True
-        begin, self._length = self._length, self._length + key_states.shape[-2]
-        self.keys = self._put(0, key_states, begin)
-        self.values = self._put(1, value_states, begin)
-        return self.keys, self.values
-
-    def _put(self, which: int, states: torch.Tensor, begin: int) -> torch.Tensor:
-        held = self._room.tensor(self._layer, which, states)[: len(states), :, : self._length]
-        held[:, :, begin:] = states
-        return held
-
-
-class _Room:
-    """The tensors of all layers, kept from block to block."""
-
-    def __init__(self, lanes: int, tokens: int) -> None:
-        self._lanes, self._tokens = lanes, tokens
-        self._tensors: dict[tuple[int, int], torch.Tensor] = {}
-
-    def tensor(self, layer: int, which: int, like: torch.Tensor) -> torch.Tensor:
-        if (layer, which) not in self._tensors:
-            _, heads, _, width = like.shape
-            self._tensors[layer, which] = like.new_empty(self._lanes, heads, self._tokens, width)
-        return self._tensors[layer, which]
-
-    def cache(self, config) -> DynamicCache:
-        """An empty cache. A sliding window is left to the attention mask; other kinds of layers stay as they are."""
-        cache = DynamicCache(config=config)
-        for index, layer in enumerate(cache.layers):
-            if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer):
-                cache.layers[index] = _RoomyLayer(self, index)
-        return cache
 
 
 @torch.inference_mode()
@@ -97,7 +51,7 @@ def code_lanes(
     model.eval()
     prefix = len(loaded.encoder.prefix_ids)
     coded = Coded(np.zeros((len(token_counts), int(token_counts.max(initial=0))), np.int64), 0.0)
-    room = _Room(len(token_counts), 2 * loaded.context_tokens)
+    room = Room(len(token_counts), 2 * loaded.context_tokens)
     done = 0
     try:
         for block in schedule(loaded, token_counts, stride_fraction):
@@ -123,7 +77,7 @@ def code_lanes(
 class _BlockPasses:
     """The forward passes of one block: the context once, then a token a lane and step."""
 
-    def __init__(self, loaded: LoadedModel, block: Block, room: _Room, ids: np.ndarray) -> None:
+    def __init__(self, loaded: LoadedModel, block: Block, room: Room, ids: np.ndarray) -> None:
         self._model, self._ids, self._block = loaded.model, ids, block
         self._prefix = np.asarray(loaded.encoder.prefix_ids, np.int64)
         self._cache = room.cache(loaded.model.config)

@@ -4,6 +4,7 @@ VCF and BCF go in and out. The only place that opens a user's file of sequences,
 """
 
 from primase.formats.annotations import Annotations, read_annotations
+from primase.formats.bed_regions import BedRegion, read_bed_regions
 from primase.formats.fasta import Piece
 from primase.formats.fasta_layout import join_fasta, split_fasta
 from primase.formats.genome import Genome
@@ -14,6 +15,7 @@ from primase.formats.variants import InfoField, VariantFile, VariantRecord
 
 __all__ = [
     "Annotations",
+    "BedRegion",
     "Genome",
     "InfoField",
     "LabelledRecord",
@@ -26,6 +28,7 @@ __all__ = [
     "join_fasta",
     "part_files",
     "read_annotations",
+    "read_bed_regions",
     "read_fasta_text",
     "read_labelled",
     "read_pieces",

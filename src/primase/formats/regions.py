@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from primase.errors import InputError
-from primase.formats.annotations import text_lines
-from primase.formats.bed import checked_rows, split
-from primase.formats.opening import open_stream, require_file
+from primase.formats.bed_regions import read_bed_regions
 
 _REGION = re.compile(r"(?P<record>.+):(?P<first>[\d,]+)-(?P<last>[\d,]+)")
 
@@ -49,14 +47,5 @@ def read_regions(sources: Sequence[str | Path]) -> list[Region]:
                 f"{source}: neither a region nor a BED file; write NAME:FIRST-LAST, counted from 1, as in "
                 "chr2:1000001-1500000, or check the path"
             )
-        require_file(file)
-        with open_stream(file) as stream:
-            lines = text_lines(stream, str(file))
-            rows = ((number, split(line)) for number, line in lines if not line.startswith(b"#"))
-            for number, start, end, columns in checked_rows(rows, 3, str(file)):
-                if start == end:
-                    raise InputError(f"{file}: line {number}: no base between {start} and {end}; correct the line")
-                regions.append(Region(columns[0].decode("utf-8", errors="backslashreplace"), start, end))
-    if not regions:
-        raise InputError("no region: the BED files given hold none")
+        regions += [Region(region.record, region.start, region.end) for region in read_bed_regions(file)]
     return regions

@@ -1,4 +1,4 @@
-"""Embedding (`primase embed`): sequences to vectors, one a sequence, pooled over its real tokens."""
+"""Sequences to vectors, one a sequence, pooled over its real tokens: the model's part of `primase embed`."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,15 +6,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from primase.errors import InputError, ModelError, OutputExistsError
+from primase import dna
+from primase.errors import InputError, ModelError
 from primase.formats import read_records
 from primase.scoring import LoadedModel, layer_outputs, load_model
 
 POOLINGS = ("mean", "max", "last")
-FORMATS = (".npy", ".parquet")
 SEQUENCES_OF_A_GROUP = 1024
 
 
@@ -24,6 +22,7 @@ def embed(
     *,
     layer: int | str = -1,
     pooling: str = "mean",
+    both_strands: bool = False,
     batch_tokens: int = 16_384,
     column: str | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -32,8 +31,10 @@ def embed(
     """Vectors float32 [sequences, width] of DNA sequences, or of the records of a file.
 
     `model`: a run, a folder, a Hub name, or a model already loaded. `layer`: -1 the last hidden state, 0 the embedding,
-    1, 2, … after that layer, `logits` the output layer's (width = vocabulary; what the tutorial calls hidden states).
+    1, 2, … after that layer, `logits` the output layer's (width = vocabulary; what the tutorial calls hidden states),
+    `all` every hidden state in one pass: float32 [sequences, layers + 1, width].
     `pooling` is over real tokens only, padding never among them; the special tokens that the tokenizer adds are real.
+    `both_strands`: the mean of the vectors of the sequence and of its reverse complement.
     A sequence longer than the model's context is cut into rows side by side: mean and max are over the tokens of all of
     them, last is the last token of the last. `progress` is called with the number of sequences done;
     `on_unknown`, or else a Python warning, tells how many tokens the tokenizer could not spell, if any.
@@ -43,48 +44,51 @@ def embed(
     loaded = load(model, layer)
     if isinstance(sequences, str | Path):
         sequences = [record.sequence for record in read_records([sequences], column=column)]
-    layer, pooling = _check_layer(loaded, layer), _check_pooling(pooling)
-    vectors = list(_pooled(loaded, sequences, layer, pooling, batch_tokens, progress, on_unknown or _warn_of_unknown))
-    return np.stack(vectors) if vectors else np.empty((0, loaded.model.config.hidden_size), np.float32)
+    groups = embed_stream(
+        loaded,
+        sequences,
+        layer=layer,
+        pooling=pooling,
+        both_strands=both_strands,
+        batch_tokens=batch_tokens,
+        on_unknown=on_unknown,
+    )
+    vectors, done = [np.empty((0, *vector_shape(loaded, layer)), np.float32)], 0
+    for group in groups:
+        vectors.append(group)
+        done += len(group)
+        progress(done)
+    return np.concatenate(vectors)
 
 
-def embed_to_file(
-    model: str | Path,
-    sources: Sequence[str | Path],
-    output: str | Path,
+def embed_stream(
+    loaded: LoadedModel,
+    sequences: Iterable[str | bytes],
     *,
-    overwrite: bool = False,
-    column: str | None = None,
-    **options,
-) -> tuple[int, int]:
-    """Embed all records of files into `output` (.npy: the matrix; .parquet: columns name and embedding).
+    layer: int | str = -1,
+    pooling: str = "mean",
+    both_strands: bool = False,
+    batch_tokens: int = 16_384,
+    first_number: int = 0,
+    on_unknown: Callable[[int], None] | None = None,
+) -> Iterator[np.ndarray]:
+    """As `embed`, SEQUENCES_OF_A_GROUP at a time: float32 [sequences, …]. No more of `sequences` is held at once.
 
-    Returns the numbers of sequences and of dimensions. Nothing is left at `output` unless all went well. Raises as
-    `embed` does, and OutputExistsError where `output` is there and `overwrite` is not set.
+    `first_number`: sequences that went before, for the numbers in messages. Raises as `embed`, at once for the
+    settings.
     """
-    output = Path(output)
-    if output.suffix not in FORMATS:
-        raise InputError(f"{output}: embeddings are written as {' or '.join(FORMATS)}; choose one of these endings")
-    if output.is_dir():
-        raise OutputExistsError(f"{output}: is a folder; choose another file")
-    if output.exists() and not overwrite:
-        raise OutputExistsError(f"{output}: already exists; choose another file or pass --overwrite")
-    records = list(read_records(sources, column=column))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    vectors = embed(model, [record.sequence for record in records], **options)
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        if output.suffix == ".npy":
-            with open(partial, "wb") as out:
-                np.save(out, vectors)
-        else:
-            width = pa.list_(pa.float32(), vectors.shape[1])
-            embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=width)
-            pq.write_table(pa.table({"name": [record.name for record in records], "embedding": embedding}), partial)
-        partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
-    return vectors.shape
+    layer, pooling = _check_layer(loaded, layer), _check_pooling(pooling)
+    return _groups(
+        loaded, sequences, layer, pooling, both_strands, batch_tokens, first_number, on_unknown or _warn_of_unknown
+    )
+
+
+def vector_shape(loaded: LoadedModel, layer: int | str) -> tuple[int, ...]:
+    """The shape of one vector; with `all` layers, that of their pile."""
+    config = loaded.model.config
+    if layer == "logits":
+        return (config.vocab_size,)
+    return (config.num_hidden_layers + 1, config.hidden_size) if layer == "all" else (config.hidden_size,)
 
 
 def load(model: str | Path | LoadedModel, layer: int | str) -> LoadedModel:
@@ -100,11 +104,11 @@ def _check_layer(loaded: LoadedModel, layer: int | str) -> int | str:
     layers = loaded.model.config.num_hidden_layers
     if layer == "logits" and loaded.model.get_output_embeddings() is None:
         raise ModelError("layer logits: the model was loaded without an output layer; load it with causal=True")
-    if layer == "logits" or layer == -1:
+    if layer in ("logits", "all", -1):
         return layer
     if not isinstance(layer, int) or not -1 <= layer <= layers:
         raise ModelError(
-            f"layer {layer!r}: the model has layers 0 (the embedding) to {layers}, -1 (the last) and logits"
+            f"layer {layer!r}: the model has layers 0 (the embedding) to {layers}, -1 (the last), all and logits"
         )
     return layer
 
@@ -115,26 +119,29 @@ def _check_pooling(pooling: str) -> str:
     return pooling
 
 
-def _pooled(
+def _groups(
     loaded: LoadedModel,
     sequences: Iterable[str | bytes],
     layer: int | str,
     pooling: str,
+    both_strands: bool,
     batch_tokens: int,
-    progress: Callable[[int], None],
+    first_number: int,
     on_unknown: Callable[[int], None],
 ) -> Iterator[np.ndarray]:
-    iterator, done, unknown = iter(sequences), 0, 0
+    iterator, done, unknown = iter(sequences), first_number, 0
     while group := [_as_bytes(sequence) for sequence in islice(iterator, SEQUENCES_OF_A_GROUP)]:
-        rows: list[tuple[int, np.ndarray]] = []
-        for index, ids in enumerate(loaded.encoder.encode_many(group)):
-            if not len(ids):
-                raise InputError(f"sequence {done + index + 1} is empty; remove it")
-            unknown += loaded.encoder.unknown_count(ids)
-            rows.extend((index, row) for row in _rows(loaded, ids))
-        yield from _pool_group(loaded, rows, len(group), layer, pooling, batch_tokens)
+        if b"" in group:
+            raise InputError(f"sequence {done + group.index(b'') + 1} is empty; remove it")
+        strands = [group, [dna.reverse_complement(sequence) for sequence in group]] if both_strands else [group]
+        vectors = []
+        for strand in strands:
+            all_ids = loaded.encoder.encode_many(strand)
+            unknown += sum(map(loaded.encoder.unknown_count, all_ids))
+            rows = [(index, row) for index, ids in enumerate(all_ids) for row in _rows(loaded, ids)]
+            vectors.append(_pool_group(loaded, rows, len(group), layer, pooling, batch_tokens))
+        yield np.mean(vectors, axis=0, dtype=np.float32) if both_strands else vectors[0]
         done += len(group)
-        progress(done)
     if unknown:
         on_unknown(unknown)
 
@@ -158,7 +165,7 @@ def _pool_group(
     layer: int | str,
     pooling: str,
     batch_tokens: int,
-) -> list[np.ndarray]:
+) -> np.ndarray:
     """Rows sorted by length so that little is padded; combined in order of rows, so that batches do not matter."""
     outputs: dict[int, np.ndarray] = {}
     by_length = sorted(range(len(rows)), key=lambda place: len(rows[place][1]), reverse=True)
@@ -178,11 +185,11 @@ def _pool_group(
         else:
             pooled[index] = (before * tokens[index] + value * len(row)) / (tokens[index] + len(row))
         tokens[index] += len(row)
-    return [np.asarray(vector, np.float32) for vector in pooled]
+    return np.array(pooled, np.float32)
 
 
 def _pool_row(values: np.ndarray, pooling: str) -> np.ndarray:
-    """One vector [width] of one row [tokens, width]."""
+    """One vector […, width] of one row […, tokens, width]."""
     if pooling == "last":
-        return values[-1]
-    return values.max(axis=0) if pooling == "max" else values.mean(axis=0)
+        return values[..., -1, :]
+    return values.max(axis=-2) if pooling == "max" else values.mean(axis=-2)

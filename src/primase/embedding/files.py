@@ -1,0 +1,132 @@
+"""Vectors into a file: streamed in bounded memory, resumable, and complete or not there."""
+
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from primase.codec.fingerprint import model_sha256, tokenizer_sha256
+from primase.embedding import rows as sources_of_rows
+from primase.embedding.progress import Progress
+from primase.embedding.rows import Row, Source
+from primase.embedding.vectors import embed_stream, load, vector_shape
+from primase.embedding.writers import FORMATS, require_libraries, write
+from primase.errors import InputError, OutputExistsError, PrimaseError
+from primase.scoring import LoadedModel
+
+
+def embed_to_file(
+    model: str | Path | LoadedModel,
+    sources: Sequence[str | Path],
+    output: str | Path,
+    *,
+    regions: str | Path | None = None,
+    genome: str | Path | None = None,
+    layer: int | str = -1,
+    pooling: str = "mean",
+    both_strands: bool = False,
+    batch_tokens: int = 16_384,
+    column: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[str, float], None] = lambda what, share: None,
+    on_unknown: Callable[[int], None] | None = None,
+) -> tuple[int, ...]:
+    """Embed all records of files, or the `regions` (BED) of a `genome`, into `output`; returns the vectors' shape.
+
+    By its ending, `output` is .npy (the matrix), .parquet (name, embedding, record, start, end, strand), or AnnData as
+    .h5ad or .zarr (X, and obs with name, record, start, end, strand). With layer `all` there is one more dimension:
+    [sequences, layers + 1, width]. Vectors are gathered in a hidden folder beside the output, which is made only when
+    all are there; an interruption leaves that folder, and `resume` goes on in it, to the same bytes.
+
+    Raises as `embed` does; OutputExistsError where `output` is there and `overwrite` is not set; CheckpointError where
+    what is to be resumed was begun otherwise; MissingExtraError.
+    """
+    output = Path(output)
+    _check_output(output, overwrite=overwrite)
+    source = _source(sources, regions, genome, column)
+    loaded = load(model, layer)
+    stream = {"layer": layer, "pooling": pooling, "both_strands": both_strands, "batch_tokens": batch_tokens}
+    embed_stream(loaded, (), **stream)  # refuses what the model does not have before anything is made
+    shape = vector_shape(loaded, layer)
+    settings = {
+        "model": model_sha256(loaded),
+        "tokenizer": tokenizer_sha256(loaded),
+        "sources": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in source.files],
+        "column": column,
+        **stream,
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = output.with_name(f".{output.name}.partial")
+    gathered = Progress.go_on(folder, settings) if resume else None
+    try:
+        if gathered is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            gathered = Progress.begin(folder, settings)
+        _gather(gathered, source, loaded, stream, progress, on_unknown)
+        progress("writing", 0.0)
+        write(gathered, shape, folder / f"result{output.suffix}")
+        if output.is_dir():
+            shutil.rmtree(output)
+        (folder / f"result{output.suffix}").replace(output)
+        progress("writing", 1.0)
+    except (PrimaseError, OSError):  # to be mended before another start; an interruption is none of these
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder)
+    return (gathered.done_rows, *shape)
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    if output.suffix not in FORMATS:
+        raise InputError(
+            f"{output}: embeddings are written as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; choose one of these "
+            "endings"
+        )
+    require_libraries(output.suffix)
+    is_ours = output.suffix == ".zarr" and (output / ".zattrs").is_file()
+    if output.is_dir() and not is_ours:
+        raise OutputExistsError(f"{output}: is a folder; choose another file")
+    if output.exists() and not overwrite:
+        raise OutputExistsError(f"{output}: already exists; choose another file or pass --overwrite")
+
+
+def _source(
+    sources: Sequence[str | Path], regions: str | Path | None, genome: str | Path | None, column: str | None
+) -> Source:
+    if regions is None and genome is None:
+        return sources_of_rows.of_files(sources, column)
+    if regions is None or genome is None or sources:
+        raise InputError("regions are cut from a genome: give both --regions and --genome, and no other sequences")
+    return sources_of_rows.of_regions(regions, genome)
+
+
+def _gather(
+    gathered: Progress,
+    source: Source,
+    loaded: LoadedModel,
+    stream: dict,
+    progress: Callable[[str, float], None],
+    on_unknown: Callable[[int], None] | None,
+) -> None:
+    """Embed the rows that are not done yet, group by group; the groups begin where they would without a break."""
+    pending: deque[Row] = deque()
+    total = source.total or max(1, sum(file.stat().st_size for file in source.files))
+    done = 0.0
+
+    def sequences() -> Iterator[bytes]:
+        nonlocal done
+        for number, (row, sequence) in enumerate(source.rows()):
+            # Of files, the share of bytes that were read; compressed ones are ahead of it, and wait at the end.
+            done += 1 if source.total else len(sequence)
+            if number >= gathered_before:
+                pending.append(row)
+                yield sequence
+
+    gathered_before = gathered.done_rows
+    groups = embed_stream(loaded, sequences(), first_number=gathered_before, on_unknown=on_unknown, **stream)
+    progress("embedding", 0.0)
+    for vectors in groups:
+        gathered.add([pending.popleft() for _ in range(len(vectors))], vectors)
+        progress("embedding", min(0.99, done / total))
+    progress("embedding", 1.0)

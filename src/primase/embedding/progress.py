@@ -1,0 +1,88 @@
+"""The working folder of an embedding that goes on after an interruption: what is done lies here, and nowhere else yet.
+
+settings.json   what is embedded, how; an embedding goes on only with the same
+done.json       rows, and the bytes of the two files that are sure; replaced after each group
+vectors.bin     float32 little-endian, row after row
+rows.jsonl      name, record, start, end, strand of each row
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from primase.embedding.rows import Row
+from primase.errors import CheckpointError
+from primase.whole_files import write_whole
+
+ROWS_AT_ONCE = 1024
+
+
+@dataclass
+class Progress:
+    """An open working folder. `done_rows` are complete; the files may hold more, which is cut off."""
+
+    folder: Path
+    done_rows: int
+
+    @classmethod
+    def begin(cls, folder: Path, settings: dict) -> "Progress":
+        """A new, empty folder."""
+        folder.mkdir(parents=True)
+        write_whole(folder / "settings.json", json.dumps(settings, indent=2).encode())
+        for name in ("vectors.bin", "rows.jsonl"):
+            (folder / name).touch()
+        progress = cls(folder, 0)
+        progress._note(0, 0)
+        return progress
+
+    @classmethod
+    def go_on(cls, folder: Path, settings: dict) -> "Progress | None":
+        """What an interrupted embedding left; None where there is nothing. Raises CheckpointError for another one's."""
+        try:
+            theirs = json.loads((folder / "settings.json").read_text("utf-8"))
+            done = json.loads((folder / "done.json").read_text("utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        for name, ours in settings.items():
+            if theirs.get(name) != ours:
+                raise CheckpointError(
+                    f"{folder}: the interrupted embedding had another {name.replace('_', ' ')} "
+                    f"({str(theirs.get(name))[:80]}, not {str(ours)[:80]}); give the same, or leave out --resume to "
+                    "begin anew"
+                )
+        for name in ("vectors", "rows"):
+            file = next(folder.glob(f"{name}.*"))
+            os.truncate(file, done[f"{name}_bytes"])
+        return cls(folder, done["rows"])
+
+    def add(self, rows: list[Row], vectors: np.ndarray) -> None:
+        """A group is done: float32 [rows, …]. First the data, then the note that says so."""
+        sizes = []
+        for name, content in (
+            ("vectors.bin", vectors.astype("<f4").tobytes()),
+            ("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()),
+        ):
+            with open(self.folder / name, "ab") as out:
+                out.write(content)
+                out.flush()
+                os.fsync(out.fileno())
+                sizes.append(out.tell())
+        self.done_rows += len(rows)
+        self._note(*sizes)
+
+    def _note(self, vectors_bytes: int, rows_bytes: int) -> None:
+        note = {"rows": self.done_rows, "vectors_bytes": vectors_bytes, "rows_bytes": rows_bytes}
+        write_whole(self.folder / "done.json", json.dumps(note).encode())
+
+    def chunks(self, shape: tuple[int, ...]) -> Iterator[tuple[list[Row], np.ndarray]]:
+        """Rows and vectors float32 [rows, *shape], ROWS_AT_ONCE at a time."""
+        numbers = int(np.prod(shape))
+        with open(self.folder / "vectors.bin", "rb") as vectors, open(self.folder / "rows.jsonl", "rb") as lines:
+            for first in range(0, self.done_rows, ROWS_AT_ONCE):
+                count = min(ROWS_AT_ONCE, self.done_rows - first)
+                rows = [Row(*json.loads(next(lines))) for _ in range(count)]
+                yield rows, np.frombuffer(vectors.read(4 * numbers * count), "<f4").reshape(count, *shape)
