@@ -191,6 +191,15 @@ def test_full_disk_while_fine_tuning(primase, inputs, finished_run, small_disk, 
     assert outcome.code == 0 and refusals >= 2
 
 
+@pytest.mark.parametrize("suffix", [".bw", ".bedgraph", ".bedgraph.gz"])
+def test_full_disk_while_tracks_are_written(primase, inputs, finished_run, small_disk, suffix):
+    """pyBigWig does not survive it, so it must be seen beforehand."""
+    disk = small_disk("size=16k" if suffix != ".bw" else "size=2m")
+    outcome = primase("tracks", finished_run, inputs / "genome.fa", "-o", disk / f"x{suffix}")
+    assert "No space left on device; free some space" in outcome.err.splitlines()[-1] and outcome.code == 2
+    assert list(disk.iterdir()) == []
+
+
 def test_disk_that_is_read_only(primase, inputs, finished_run, small_disk):
     disk = small_disk("ro")
     for arguments in writing_commands(inputs, finished_run, f"{disk}/x").values():

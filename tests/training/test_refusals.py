@@ -127,7 +127,7 @@ def test_failed_preparation_leaves_nothing(changes, error, message, genome, tmp_
 
 def test_a_killed_preparation_can_be_begun_again(genome, tmp_path, monkeypatch):
     """What a killed process leaves is known as a run, so that --overwrite replaces it."""
-    monkeypatch.setattr("primase.run_folder.shutil.rmtree", lambda *_, **__: None)  # as if there were no time for it
+    monkeypatch.setattr("primase.whole_files.shutil.rmtree", lambda *_, **__: None)  # as if there were no time for it
     with pytest.raises(InputError):
         pretrain(genome, tmp_path / "run", tiny_recipe(data__window_bases=7000))
     monkeypatch.undo()

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from primase.errors import InputError
+from primase.formats.bgzip import open_to_write
 from primase.formats.opening import open_stream, require_file
 
 _HEADER_LINE, _COLUMNS_LINE = b"##", b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
 _BCF_MAGIC = b"BCF\x02"
 _MOST_TBI_BASES = 1 << 29
 """A .tbi index reaches no farther; a .csi index does."""
-
-GZIP_SUFFIXES = (".gz", ".bgz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +145,7 @@ class VariantWriter:
 
     def __init__(self, file: Path, header: Sequence[str], fields: Sequence[InfoField]) -> None:
         self._names = {field.name for field in fields}
-        if file.suffix in GZIP_SUFFIXES:
-            import pysam
-
-            self._out = pysam.BGZFile(str(file), "wb")
-        else:
-            self._out = open(file, "wb")  # noqa: SIM115 (closed by close)
+        self._out = open_to_write(file)
         self.is_sorted, self._last, self._seen, self.farthest = True, ("", -1), set(), 0
         ours = tuple(f"##INFO=<ID={name}," for name in self._names)
         for line in header[:-1]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from primase.errors import InputError
 from primase.formats import Genome, Region, VariantFile, read_regions
+from primase.formats.bgzip import GZIP_SUFFIXES
 from primase.formats.output_tables import TABLE_SUFFIXES, require_table_name, writing_table
-from primase.formats.variants import GZIP_SUFFIXES, index_variants, writing_variants
+from primase.formats.variants import index_variants, writing_variants
 from primase.scoring import LoadedModel, load_model
 from primase.variants.alleles import SCORED
 from primase.variants.annotate import COLUMNS, Progress, annotate, info_fields
