@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from primase.generation.generate import generate
     from primase.genome_tracks import tracks
     from primase.pictures.locus import picture_locus
-    from primase.pictures.map import picture_map
+    from primase.pictures.vector_map import picture_map
     from primase.recipe import Recipe
     from primase.report.card import write_card
     from primase.report.page import write_report
@@ -57,7 +57,7 @@ _HOME = {
     "generate": "primase.generation.generate",
     "load_model": "primase.scoring",
     "picture_locus": "primase.pictures.locus",
-    "picture_map": "primase.pictures.map",
+    "picture_map": "primase.pictures.vector_map",
     "plan": "primase.training.run",
     "predict": "primase.finetuning.predict",
     "predict_to_file": "primase.finetuning.predict",

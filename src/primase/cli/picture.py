@@ -73,7 +73,7 @@ def vector_map(
     as_json: options.AsJson = False,
 ) -> None:
     """Draw vectors in two dimensions, coloured by a column."""
-    from primase.pictures.map import picture_map
+    from primase.pictures.vector_map import picture_map
 
     with writing(output), Display() as display:
         result = picture_map(

@@ -173,8 +173,9 @@ def _read(reader: BaseValues, place: Region, progress: Callable[[str, float], No
 
 def _draw_values(axes: "Axes", quantity: str, values: np.ndarray, smooth_bases: int, colour: str) -> None:
     places = np.arange(len(values))
-    line = {"drawstyle": "steps-mid", "color": colour, "alpha": 0.45, "linewidth": 0.7}
-    axes.plot(places, values, label="each base", **line)
+    # Steps from edge to edge: of a line, a base between two N would not be seen.
+    look = {"color": colour, "alpha": 0.45, "linewidth": 0.7}
+    axes.stairs(values, np.arange(len(values) + 1) - 0.5, baseline=None, label="each base", **look)
     axes.plot(places, smoothed(values, smooth_bases), color=colour, label=f"mean of {smooth_bases:,}", linewidth=1.8)
     axes.axhline(2, color=GREY, linewidth=0.8, linestyle="--", label="guessing")
     axes.set_ylim(0, max(2.2, 1.05 * float(np.nanmax(values))))
@@ -193,7 +194,7 @@ def _draw_annotations(axes: "Axes", annotations: Annotations, region: Region) ->
             continue
         height = GENE_HEIGHTS[name] if is_genes else 0.7
         colour = COLOURS[2] if is_genes else (*COLOURS, GREY, PALE_GREY)[code]
-        axes.broken_barh(boxes, (0.5 - height / 2, height), color=colour, linewidth=0, label=legend_name(name))
+        axes.broken_barh(boxes, (0.5 - height / 2, height), color=colour, linewidth=0.4, label=legend_name(name))
     axes.set_ylim(0, 1)
     axes.spines[["top", "right", "left"]].set_visible(False)
     if is_genes:
