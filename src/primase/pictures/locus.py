@@ -118,7 +118,7 @@ def _checked(region: Region) -> Region:
 
 
 def smoothed(values: np.ndarray, bases: int) -> np.ndarray:
-    """float64: the mean of the `bases` values around each, without those that are NaN; NaN where all of them are.
+    """float64: the mean of the `bases` values around each, without those that are NaN; NaN where the value is.
 
     An even number has one more after the base than before it. At the ends there are fewer.
     """
@@ -129,7 +129,7 @@ def smoothed(values: np.ndarray, bases: int) -> np.ndarray:
     first = np.maximum(np.arange(len(values)) - (bases - 1) // 2, 0)
     after = np.minimum(np.arange(len(values)) + bases // 2 + 1, len(values))
     total, count = sums[after] - sums[first], counts[after] - counts[first]
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return np.where(known, total / np.maximum(count, 1), np.nan)
 
 
 def draw_locus(
