@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from primase.finetuning.predict import predict, predict_to_file
     from primase.generation.generate import generate
     from primase.genome_tracks import tracks
+    from primase.pictures.locus import picture_locus
+    from primase.pictures.vector_map import picture_map
     from primase.recipe import Recipe
     from primase.report.card import write_card
     from primase.report.page import write_report
@@ -54,6 +56,8 @@ _HOME = {
     "finetune": "primase.finetuning.finetune",
     "generate": "primase.generation.generate",
     "load_model": "primase.scoring",
+    "picture_locus": "primase.pictures.locus",
+    "picture_map": "primase.pictures.vector_map",
     "plan": "primase.training.run",
     "predict": "primase.finetuning.predict",
     "predict_to_file": "primase.finetuning.predict",
@@ -85,6 +89,8 @@ __all__ = [
     "finetune",
     "generate",
     "load_model",
+    "picture_locus",
+    "picture_map",
     "plan",
     "predict",
     "predict_to_file",

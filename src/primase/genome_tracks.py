@@ -1,19 +1,16 @@
 """`primase tracks`: what a model says of every base of a genome, for a genome browser.
 
-Each strand of a record is read in windows that the context has room for, each half a window farther than the one before
-it, and giving the values of the half that the one before did not reach. So each base has at least half a window before
-it (less at the record's begin), and its value depends neither on how the genome is streamed nor on what shares a batch.
+`primase.base_values` computes; here each record is streamed into the files, forward, reverse or both.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from primase import dna
-from primase.base_predictions import predict_bases, surprisal
+from primase.base_values import QUANTITIES, BaseValues
 from primase.errors import InputError
 from primase.formats import Genome
 from primase.formats.track_hub import HUB_FILES, HubTrack, hub_texts, require_assembly
@@ -25,8 +22,6 @@ from primase.whole_files import refuse_existing, write_whole, written_whole
 PIECE_BASES = 1 << 18
 """Bases whose values are held at once."""
 
-MOST_WINDOW_BASES = 1 << 13
-QUANTITIES = ("surprisal", "entropy", "information")
 STRANDS = ("forward", "reverse", "both")
 
 Progress = Callable[[str, float], None]
@@ -82,7 +77,7 @@ def tracks(
         refuse_existing(file, overwrite=overwrite)
     with Genome(genome, progress=lambda bases: progress("reading the genome", 0.0)) as opened, ExitStack() as stack:
         loaded = model if isinstance(model, LoadedModel) else load_model(model)
-        reader = _Reader(loaded, opened)
+        reader = BaseValues(loaded, opened)
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         lengths = in_track_order(opened.lengths)
         writers = {
@@ -117,57 +112,8 @@ def output_files(output: Path, what: Sequence[str]) -> dict[str, Path]:
     return {name: output.with_name(f"{stem}.{name}{suffix}") for name in what}
 
 
-def values_of(quantity: str, predictions: np.ndarray, bases: np.ndarray) -> np.ndarray:
-    """float32 [bases] in bits of `predictions` [bases, 4]; NaN for letters other than A, C, G and T."""
-    if quantity == "surprisal":
-        return surprisal(predictions, bases)
-    probabilities = np.maximum(predictions.astype(np.float64), 1e-38)
-    entropy = -(probabilities * np.log2(probabilities)).sum(axis=1)
-    return (entropy if quantity == "entropy" else 2 - entropy).astype(np.float32)
-
-
-class _Reader:
-    """Predictions anywhere on a strand."""
-
-    def __init__(self, loaded: LoadedModel, genome: Genome) -> None:
-        # A k-mer model spells the last bases of a window, too few for a k-mer, with one token more.
-        room = (loaded.row_tokens - 1) * loaded.least_bases_of_a_token
-        self._loaded, self._genome = loaded, genome
-        self._step = max(1, min(room, MOST_WINDOW_BASES) // 2)
-        self.window_bases = 2 * self._step
-
-    def values(self, record: str, strand: int, start: int, end: int, what: Sequence[str]) -> dict[str, np.ndarray]:
-        """For each quantity float32 [end - start], on the forward strand (0) or, in its places, the reverse (1)."""
-        length = self._genome.lengths[record]
-        if strand:
-            start, end = length - end, length - start
-        windows = list(self._windows(length, start, end))
-        texts = [self._bases(record, strand, begin, stop) for begin, _, stop in windows]
-        values = {name: np.full(end - start, np.nan, np.float32) for name in what}
-        for (begin, first, stop), text, predictions in zip(
-            windows, texts, predict_bases(self._loaded, texts), strict=True
-        ):
-            low, high = max(first, start), min(stop, end)
-            kept = slice(low - begin, high - begin)
-            for name in what:
-                values[name][low - start : high - start] = values_of(name, predictions[kept], text[kept])
-        return {name: part[::-1] if strand else part for name, part in values.items()}
-
-    def _windows(self, length: int, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """Begin of each window that gives values between `start` and `end`, first base that it gives, and its end."""
-        for number in range(max(0, start // self._step - 1), max(1, -(-end // self._step) - 1)):
-            begin = number * self._step
-            yield begin, begin + self._step if number else 0, min(begin + self.window_bases, length)
-
-    def _bases(self, record: str, strand: int, begin: int, end: int) -> np.ndarray:
-        length = self._genome.lengths[record]
-        if strand == 0:
-            return self._genome.bases(record, begin, end)
-        return dna.reverse_complement(self._genome.bases(record, length - end, length - begin))
-
-
 def _write(
-    reader: _Reader,
+    reader: BaseValues,
     lengths: dict[str, int],
     writers: dict[str, TrackWriter],
     strands: str,

@@ -133,6 +133,8 @@ PROMISED = {
         "--overwrite",
         "--json",
     },
+    "picture locus": {"--region", "--output", "-o", "--annotations", "--smooth-bases", "--overwrite", "--json"},
+    "picture map": {"--output", "-o", "--colour-by", "--labels", "--method", "--overwrite", "--json"},
     "search index": {"--output", "-o", "--window-bases", "--step-bases", "--layer", "--overwrite", "--json"},
     "search query": {"--output", "-o", "--top", "--model", "--overwrite", "--json"},
     "compress": {"--output", "-o", "--lanes", "--overwrite", "--json"},

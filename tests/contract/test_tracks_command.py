@@ -12,7 +12,8 @@ import pytest
 
 from primase import dna
 from primase.base_predictions import predict_bases, surprisal
-from primase.genome_tracks import tracks, values_of
+from primase.base_values import values_of
+from primase.genome_tracks import tracks
 from primase.scoring import load_model
 from tests.conftest import REPOSITORY
 from tests.contract.test_readme import code_blocks

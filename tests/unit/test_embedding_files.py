@@ -189,7 +189,7 @@ def test_what_cannot_be_is_said_and_leaves_nothing(loaded, table, tmp_path, monk
         embed_to_file(loaded, [table], tmp_path / "v.npy", layer=9)
     with pytest.raises(InputError, match="give both --regions and --genome"):
         embed_to_file(loaded, [table], tmp_path / "v.npy", genome=table)
-    monkeypatch.setattr("primase.embedding.writers.find_spec", lambda name: None)
+    monkeypatch.setattr("primase.formats.vectors.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"\.h5ad files need anndata.*pip install 'primase\[anndata\]'"):
         embed_to_file(loaded, [table], tmp_path / "v.h5ad")
     assert sorted(tmp_path.iterdir()) == before

@@ -20,6 +20,7 @@ from primase.cli import (
     evaluate,
     finetune,
     generate,
+    picture,
     plan,
     predict,
     prepare,
@@ -78,6 +79,7 @@ for module in (
     decompress,
 ):
     app.command(name=module.__name__.rsplit(".", 1)[1])(module.command)
+app.add_typer(picture.app, name="picture")
 app.add_typer(search.app, name="search")
 
 

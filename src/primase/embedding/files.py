@@ -10,8 +10,9 @@ from primase.embedding import rows as sources_of_rows
 from primase.embedding.progress import Progress
 from primase.embedding.rows import Row, Source
 from primase.embedding.vectors import embed_stream, load, vector_shape
-from primase.embedding.writers import FORMATS, require_libraries, write
+from primase.embedding.writers import write
 from primase.errors import InputError, OutputExistsError, PrimaseError
+from primase.formats.vectors import VECTOR_SUFFIXES, require_vector_libraries
 from primase.scoring import LoadedModel
 
 
@@ -78,12 +79,12 @@ def embed_to_file(
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
-    if output.suffix not in FORMATS:
+    if output.suffix not in VECTOR_SUFFIXES:
         raise InputError(
-            f"{output}: embeddings are written as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; choose one of these "
-            "endings"
+            f"{output}: embeddings are written as {', '.join(VECTOR_SUFFIXES[:-1])} or {VECTOR_SUFFIXES[-1]}; "
+            "choose one of these endings"
         )
-    require_libraries(output.suffix)
+    require_vector_libraries(output.suffix)
     is_ours = output.suffix == ".zarr" and (output / ".zattrs").is_file()
     if output.is_dir() and not is_ours:
         raise OutputExistsError(f"{output}: is a folder; choose another file")

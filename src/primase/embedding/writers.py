@@ -1,7 +1,6 @@
 """The finished vectors as .npy, .parquet, .h5ad or .zarr, streamed from the working folder."""
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,6 @@ import pyarrow.parquet as pq
 
 from primase.embedding.progress import Progress
 from primase.embedding.rows import to_columns
-from primase.errors import MissingExtraError
-
-FORMATS = (".npy", ".parquet", ".h5ad", ".zarr")
-
-
-def require_libraries(suffix: str) -> None:
-    """Raises MissingExtraError where the format's library is not installed."""
-    for library in {".h5ad": ("anndata", "h5py"), ".zarr": ("anndata", "zarr")}.get(suffix, ()):
-        if find_spec(library) is None:
-            raise MissingExtraError(
-                f"{suffix} files need {library}, which is not installed: pip install 'primase[anndata]'"
-            )
 
 
 def write(progress: Progress, shape: tuple[int, ...], place: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from primase.errors import InputError
 from primase.formats.annotations import bare_name
+from primase.formats.regions import Region
 from primase.formats.sequences import read_pieces
 
 
@@ -69,6 +70,16 @@ class Genome:
         first = self._start[record]
         start, end = max(start, 0), min(end, self.lengths[record])
         return np.array(self._letters[first + start : first + max(start, end)])
+
+    def place(self, region: Region) -> Region:
+        """The region by the record's own name. Raises InputError for one that the genome does not have."""
+        name = self.named(region.record)
+        if name is None:
+            names = ", ".join(list(self.lengths)[:3])
+            raise InputError(f"region {region}: no record {region.record} in the genome ({names}); check the name")
+        if region.end > self.lengths[name]:
+            raise InputError(f"region {region}: record {name} has {self.lengths[name]:,} bases; correct the region")
+        return Region(name, region.start, region.end)
 
     def named(self, name: str) -> str | None:
         """The record that another file calls `name`: itself, or with or without chr; M, MT, chrM and chrMT are one."""

@@ -18,6 +18,10 @@ class Region(NamedTuple):
     start: int
     end: int
 
+    def __str__(self) -> str:
+        """In the notation of samtools."""
+        return f"{self.record}:{self.start + 1}-{self.end}"
+
 
 def parse_region(text: str) -> Region:
     """A region in the notation of samtools; the name of the record may hold colons, the numbers may hold commas.

@@ -8,19 +8,14 @@ import numpy as np
 from primase import dna
 from primase.errors import InputError
 from primase.formats import Region
+from primase.pictures.drawing import draw_letters, figure_to, label_positions, require_picture_name
 
-PICTURE_SUFFIXES = (".png", ".svg")
 MOST_BASES = 1000
-COLORS = {"A": "#109648", "C": "#255c99", "G": "#f7b32b", "T": "#d62839"}
-"""The usual colours of sequence logos (Schneider and Stephens 1990), as in the schemes of today's programs."""
 
 
 def require_picture(file: Path, regions: Sequence[Region]) -> None:
     """Raises InputError for a name that is no picture's, and for more than what one picture can show."""
-    if file.suffix not in PICTURE_SUFFIXES:
-        raise InputError(
-            f"{file}: a picture is written as {' or '.join(PICTURE_SUFFIXES)}; choose one of these endings"
-        )
+    require_picture_name(file)
     if len(regions) != 1:
         raise InputError(f"{file}: a picture shows one region, and {len(regions)} are given; leave --picture out")
     bases = regions[0].end - regions[0].start
@@ -40,43 +35,18 @@ def importance(nats: np.ndarray) -> np.ndarray:
 
 def write_picture(file: Path, region: Region, letters: bytes, nats: np.ndarray, model: str) -> None:
     """Draw `nats` float64 [bases, 4] of a region whose reference is `letters`, as PNG or SVG by the name."""
-    from matplotlib.figure import Figure
-
     bases = len(letters)
-    width = min(4 + 0.11 * bases, 60)
-    figure = Figure(figsize=(max(width, 7), 3.6), layout="constrained")
-    logo, heat = figure.subplots(2, 1, sharex=True, height_ratios=[1.3, 1])
-    _draw_logo(logo, letters, importance(nats))
-    _draw_heat_map(figure, logo, heat, nats)
-    ticks = _round_places(region, bases)
-    heat.set_xticks([tick - region.start - 1 for tick in ticks], [f"{tick:,}" for tick in ticks])
-    heat.set_xlim(-0.5, bases - 0.5)
-    heat.set_xlabel(f"{region.record}, position counted from 1")
-    logo.set_title(f"Each base changed to each other one: log-likelihood ratio by {model}", loc="left", fontsize=10)
-    kind = file.suffix.removeprefix(".")
-    # Without the date and with a fixed salt the same scores give the same bytes.
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.hashsalt": "primase"}):
-        figure.savefig(file, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    with figure_to(file, min(max(4 + 0.11 * bases, 7), 60), 3.6) as figure:
+        logo, heat = figure.subplots(2, 1, sharex=True, height_ratios=[1.3, 1])
+        _draw_logo(logo, letters, importance(nats))
+        _draw_heat_map(figure, logo, heat, nats)
+        label_positions(heat, region)
+        logo.set_title(f"Each base changed to each other one: log-likelihood ratio by {model}", loc="left", fontsize=10)
 
 
 def _draw_logo(axes, letters: bytes, heights: np.ndarray) -> None:
     """Each reference base as a letter of its height; below the line where that is negative."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.patches import PathPatch
-    from matplotlib.textpath import TextPath
-    from matplotlib.transforms import Affine2D
-
-    font = FontProperties(family="DejaVu Sans", weight="bold")
-    outlines = {base: TextPath((0, 0), base, size=1, prop=font) for base in COLORS}
-    for place, (letter, height) in enumerate(zip(letters.decode().replace("U", "T"), heights, strict=True)):
-        if letter not in COLORS or height == 0:
-            continue
-        box = outlines[letter].get_extents()
-        fit = Affine2D().translate(-box.x0, -box.y0).scale(0.92 / box.width, height / box.height)
-        outline = fit.translate(place - 0.46, 0).transform_path(outlines[letter])
-        axes.add_patch(PathPatch(outline, color=COLORS[letter], linewidth=0))
+    draw_letters(axes, letters, heights)
     low, high = min(heights.min(), 0.0), max(heights.max(), 0.0)
     margin = 0.05 * (high - low) or 1.0
     axes.set_ylim(low - margin, high + margin)
@@ -98,9 +68,3 @@ def _draw_heat_map(figure, logo, heat, nats: np.ndarray) -> None:
     heat.set_ylabel("changed to")
     heat.tick_params(left=False)
     figure.colorbar(image, ax=[logo, heat], label="nats", shrink=0.8, extend="both", pad=0.01)
-
-
-def _round_places(region: Region, bases: int) -> list[int]:
-    """About ten round positions, counted from 1."""
-    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200) if bases / s <= 12 or s == 200)
-    return list(range(-(-(region.start + 1) // step) * step, region.end + 1, step))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from primase import dna
-from primase.errors import InputError
 from primase.formats import Genome, Region
 from primase.formats.output_tables import TableWriter
 from primase.variants.changes import Change
@@ -35,21 +34,6 @@ class Saturation:
     total_nats: float = 0.0
     letters: bytes = b""
     nats: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
-
-
-def stretches(genome: Genome, regions: Sequence[Region]) -> list[Region]:
-    """The regions by the names of the genome. Raises InputError for one that the genome does not have."""
-    found = []
-    for region in regions:
-        name = genome.named(region.record)
-        shown = f"{region.record}:{region.start + 1}-{region.end}"
-        if name is None:
-            names = ", ".join(list(genome.lengths)[:3])
-            raise InputError(f"region {shown}: no record {region.record} in the genome ({names}); check the name")
-        if region.end > genome.lengths[name]:
-            raise InputError(f"region {shown}: record {name} has {genome.lengths[name]:,} bases; correct the region")
-        found.append(Region(name, region.start, region.end))
-    return found
 
 
 def saturate(

@@ -17,7 +17,7 @@ from primase.variants.annotate import COLUMNS, Progress, annotate, info_fields
 from primase.variants.layout import layout_for
 from primase.variants.picture import require_picture, write_picture
 from primase.variants.result import ScoreResult
-from primase.variants.saturation import SATURATION_COLUMNS, saturate, stretches
+from primase.variants.saturation import SATURATION_COLUMNS, saturate
 from primase.variants.strands import StrandScorer
 from primase.variants.survey import Survey
 from primase.whole_files import refuse_existing, written_whole
@@ -66,7 +66,7 @@ def score(
         require_picture(outputs.picture, named)
     with Genome(genome, progress=lambda bases: progress("reading the genome", 0.0)) as opened:
         survey = Survey(variants, opened, strict_ref=strict_ref) if variants else None
-        named = stretches(opened, named)
+        named = [opened.place(region) for region in named]
         loaded = model if isinstance(model, LoadedModel) else load_model(model)
         layout = layout_for(loaded, context_bases, after_bases)
         for file in outputs.files:
