@@ -17,7 +17,7 @@ from primase.formats.track_hub import HUB_FILES, HubTrack, hub_texts, require_as
 from primase.formats.tracks import BIGWIG_SUFFIXES, TrackWriter, in_track_order, track_suffix, writing_track
 from primase.results import Result
 from primase.scoring import LoadedModel, load_model
-from primase.whole_files import refuse_existing, write_whole, written_whole
+from primase.whole_files import refuse_existing, refuse_unwritable, write_whole, written_whole
 
 PIECE_BASES = 1 << 18
 """Bases whose values are held at once."""
@@ -78,7 +78,7 @@ def tracks(
     with Genome(genome, progress=lambda bases: progress("reading the genome", 0.0)) as opened, ExitStack() as stack:
         loaded = model if isinstance(model, LoadedModel) else load_model(model)
         reader = BaseValues(loaded, opened)
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        refuse_unwritable(Path(output))
         lengths = in_track_order(opened.lengths)
         writers = {
             name: stack.enter_context(writing_track(stack.enter_context(written_whole(file)), lengths))

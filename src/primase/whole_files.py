@@ -6,7 +6,7 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
-from primase.errors import OutputExistsError
+from primase.errors import InputError, OutputExistsError
 
 
 def write_whole(file: Path, content: bytes) -> Path:
@@ -74,6 +74,21 @@ def refuse_existing(output: Path, *, overwrite: bool) -> None:
         raise OutputExistsError(f"{output}: already exists; pass --overwrite to replace it, or choose another file")
 
 
+def refuse_unwritable(output: Path) -> None:
+    """Before the long work: OSError, with the name of `output`, where no file can be written there; InputError in the
+    folders of the system in which nothing can be made. The folder is made where it is not there.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{os.getpid()}.partial.{output.name}")
+    try:
+        partial.touch()
+        partial.unlink()
+    except FileNotFoundError:
+        raise InputError(f"{output}: nothing can be made there; choose another output") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(output)) from error
+
+
 @contextmanager
 def written_whole(file: Path) -> Iterator[Path]:
     """The path beside `file` to write to, with the same suffixes; it takes the place of `file` where all went well."""
@@ -81,5 +96,9 @@ def written_whole(file: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(file)
+    except OSError as error:
+        if error.filename == str(partial):  # a hidden name, and no concern of the user's
+            error.filename = str(file)
+        raise
     finally:
         partial.unlink(missing_ok=True)

@@ -207,6 +207,26 @@ def test_disk_that_is_read_only(primase, inputs, finished_run, small_disk):
         assert str(disk) in refusal and "choose an output on a disk that can be written to" in refusal
 
 
+@pytest.mark.parametrize("place", ["read-only", "/proc"])
+def test_outputs_of_every_kind_where_nothing_can_be_written(primase, inputs, finished_run, small_disk, place):
+    """The file that cannot be written is named, and not the one beside it; htslib must not end the process."""
+    folder = small_disk("ro") if place == "read-only" else Path(place)
+    score = ["score", finished_run, "--genome", inputs / "genome.fa", "--regions", "chr1:1-5"]
+    tracks = ["tracks", finished_run, inputs / "genome.fa"]
+    for name, arguments in {
+        "x.bedgraph.gz": [*tracks, "-o", folder / "x.bedgraph.gz"],
+        "x.tsv": [*score, "-o", folder / "x.tsv"],
+        "y.parquet": [*score, "-o", "fine.tsv", "--table", folder / "y.parquet"],
+        "p.png": [*score, "-o", "fine.tsv", "--picture", folder / "p.png"],
+        "z.fa": ["generate", finished_run, "--bases", "30", "-o", folder / "z.fa"],
+    }.items():
+        line = primase(*arguments).err.splitlines()[-1]
+        assert (line.startswith(f"primase: {folder / name}: ") and "another output" in line) or "on a disk" in line, (
+            line
+        )
+    assert not Path("fine.tsv").exists()
+
+
 def test_run_on_a_disk_that_is_read_only(primase, finished_run, small_disk):
     disk = small_disk("size=4m")
     shutil.copytree(finished_run, disk / "run")

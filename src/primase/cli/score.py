@@ -90,7 +90,7 @@ def lines(result) -> list[str]:
     if result.mean_llr_nats is not None:
         said.append(
             f"mean log-likelihood ratio {result.mean_llr_nats:.3f} nats; {result.before_bases:,} bases or more before "
-            f"each variant, {result.after_bases:,} after"
+            f"each variant (less at the ends of a record), {result.after_bases:,} after"
         )
     for count, what in (
         (result.symbolic, "not of A, C, G, T (symbolic, *, breakend, N)"),

@@ -22,6 +22,7 @@ _REMEDIES = {
     errno.EROFS: "choose an output on a disk that can be written to",
     errno.ENOTDIR: "a folder on the way to it is a file; choose another output",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOENT: "nothing can be made there; choose another output",
     errno.EIO: "the disk is failing or was unplugged; choose an output on another one",
 }
 
@@ -38,6 +39,8 @@ def writing(output: Path) -> Iterator[None]:
         raise
     except Exception as error:
         number = _number(error)
+        if isinstance(error, FileNotFoundError) and _is_beside(error.filename, output):
+            number = errno.ENOENT  # the system has folders in which nothing can be made
         if number is None:
             raise
         place = getattr(error, "filename", None)
@@ -46,10 +49,14 @@ def writing(output: Path) -> Iterator[None]:
         raise PrimaseError(f"{place}: {os.strerror(number)}; {_REMEDIES[number]}") from error
 
 
+def _is_beside(file: str | None, output: Path) -> bool:
+    return file is not None and Path(file).absolute().parent == output.absolute().parent
+
+
 def _number(error: Exception) -> int | None:
     """The errno among those with a remedy that the error stands for, or None."""
     if isinstance(error, FileExistsError) and error.filename and not Path(error.filename).is_dir():
         return errno.ENOTDIR  # so says the making of a folder below a file
     if isinstance(error, OSError) and error.errno is not None:
-        return error.errno if error.errno in _REMEDIES else None
+        return error.errno if error.errno in _REMEDIES and error.errno != errno.ENOENT else None
     return errno.ENOSPC if _FULL_DISK.search(str(error)) else None

@@ -17,6 +17,7 @@ from primase.finetuning.task import Task
 from primase.finetuning.windows import token_rows
 from primase.formats import read_records
 from primase.scoring import LoadedModel
+from primase.whole_files import refuse_unwritable
 
 SEQUENCES_OF_A_GROUP = 512
 BASES_OF_A_GROUP = 4_000_000
@@ -87,7 +88,7 @@ def predict_to_file(
     records = ((record.name, record.sequence) for record in read_records(sources, column=column))
     counts: Counter[str] = Counter()
     done = long = unknown = 0
-    output.parent.mkdir(parents=True, exist_ok=True)
+    refuse_unwritable(output)
     with PredictionTable.open(output, task) as table:
         for group in _groups(loaded, records):
             counts.update(table.write(group.names, group.logits))

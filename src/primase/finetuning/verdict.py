@@ -54,7 +54,12 @@ def verdict(task: Task, predictors: list[Predictor], rows: int) -> str:
         text = f"{metric} {model.leading.value:.3f}; without rivals nobody knows whether that is much."
     else:
         best = max(predictors, key=lambda predictor: predictor.leading.value)
-        text = f"{'This model' if best is model else _named(best)} does best ({metric} {best.leading.value:.3f}). "
+        level = [p for p in predictors if p.leading.value == best.leading.value]
+        who = "This model" if best is model else _named(best)
+        if len(level) > 1:
+            text = f"{len(level)} of {len(predictors)} are level at the top ({metric} {best.leading.value:.3f}). "
+        else:
+            text = f"{who} does best ({metric} {best.leading.value:.3f}). "
         text += " ".join(_sentence(rival, metric) for rival in rivals)
     if rows < FEWEST_ROWS:
         text += f" With {rows} test rows the intervals say little."

@@ -26,6 +26,7 @@ class BgzipFile:
         import pysam
 
         self._file = file
+        file.open("wb").close()  # htslib ends the process where it cannot open its file
         self._out = pysam.BGZFile(str(file), "wb")
 
     def write(self, content: bytes) -> None:

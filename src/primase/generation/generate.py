@@ -13,7 +13,7 @@ from primase.generation.results import GeneratedSequence, Generation
 from primase.generation.sampling import Sampling
 from primase.generation.yardsticks import SPECTRUM_BASES
 from primase.scoring import LoadedModel, load_model
-from primase.whole_files import write_whole
+from primase.whole_files import refuse_unwritable, write_whole
 
 LINE_BASES = 80
 BATCH_SEQUENCES = 64
@@ -78,7 +78,7 @@ def generate(
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
     drawer = Drawer(loaded, constraints, sampling, seed)
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)  # whatever is wrong with the place, now and not at the end
+        refuse_unwritable(output)
     wanted = [(name, text) for name, text in named for _ in range(count)]
     begun = time.perf_counter()
     drawn = drawer.draw(

@@ -86,7 +86,7 @@ def _sequence(site: str) -> str:
     if not sequence or any(letter not in _BASES_OF for letter in sequence):
         raise InputError(
             f"site {site!r}: neither an enzyme that Primase knows nor a sequence of IUPAC codes; give the sequence "
-            f"of its site (known: {', '.join(list(SITES)[:5])}, … in docs/generate.md)"
+            f"of its site (known: {', '.join(sorted(SITES))})"
         )
     if set(sequence) == {"N"}:
         raise InputError(f"site {site!r}: stands for every sequence; name a base in it")

@@ -20,7 +20,7 @@ from primase.variants.result import ScoreResult
 from primase.variants.saturation import SATURATION_COLUMNS, saturate
 from primase.variants.strands import StrandScorer
 from primase.variants.survey import Survey
-from primase.whole_files import refuse_existing, written_whole
+from primase.whole_files import refuse_existing, refuse_unwritable, written_whole
 
 VARIANT_SUFFIXES = (".vcf", ".vcf.gz", ".vcf.bgz")
 INDEL_NULLS = 20
@@ -70,7 +70,7 @@ def score(
         loaded = model if isinstance(model, LoadedModel) else load_model(model)
         layout = layout_for(loaded, context_bases, after_bases)
         for file in outputs.files:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            refuse_unwritable(file)
         scorer = StrandScorer(loaded, opened, layout, token_scores=token_scores)
         task = _Task("(in memory)" if isinstance(model, LoadedModel) else str(model), opened, scorer, outputs, progress)
         if survey:
