@@ -39,7 +39,7 @@ def writing(output: Path) -> Iterator[None]:
         raise
     except Exception as error:
         number = _number(error)
-        if isinstance(error, FileNotFoundError) and _is_beside(error.filename, output):
+        if isinstance(error, FileNotFoundError) and error.filename == str(output):
             number = errno.ENOENT  # the system has folders in which nothing can be made
         if number is None:
             raise
@@ -47,10 +47,6 @@ def writing(output: Path) -> Iterator[None]:
         if not place or ".partial" in str(place):  # hidden, and no concern of the user's
             place = output
         raise PrimaseError(f"{place}: {os.strerror(number)}; {_REMEDIES[number]}") from error
-
-
-def _is_beside(file: str | None, output: Path) -> bool:
-    return file is not None and Path(file).absolute().parent == output.absolute().parent
 
 
 def _number(error: Exception) -> int | None:
