@@ -35,8 +35,22 @@ from primase.cli import (
 from primase.errors import PrimaseError
 from primase.version import __version__
 
+
+class _Commands(typer.core.TyperGroup):
+    """Reads its own option only where one comes first.
+
+    typer imports pydantic for each option that it reads, and the help of a command would take twice as long.
+    """
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        if args and not args[0].startswith("-"):
+            self.params = []
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
     name="primase",
+    cls=_Commands,
     help="DNA language models from scratch: from a genome to a trained, measured, usable model.",
     no_args_is_help=True,
     add_completion=False,
