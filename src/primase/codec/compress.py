@@ -20,7 +20,7 @@ from primase.formats import join_fasta, read_fasta_text, split_fasta
 from primase.results import CompressionResult, DecompressionResult
 from primase.scoring import LoadedModel, load_model, score_windows
 from primase.version import __version__
-from primase.whole_files import refuse_existing, write_whole
+from primase.whole_files import refuse_existing, refuse_unwritable, write_whole
 
 AGREEMENT = 0.005
 """Payload and parallel pass may differ by so much of the latter; a pass that sees future bases differs by far more."""
@@ -59,7 +59,7 @@ def compress(
     if not len(letters):
         raise InputError(f"{source}: no A, C, G or T in it, so there is nothing that a model could predict")
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
-    Path(output).parent.mkdir(parents=True, exist_ok=True)  # whatever is wrong with the place, now and not at the end
+    refuse_unwritable(Path(output))
     windows = cut_lanes(loaded, letters, lanes or choose_lanes(loaded, letters))
     ids = tokens_of_lanes(loaded, windows)
     scored_bits = _scored_bits(loaded, windows, ids, progress)
@@ -116,7 +116,7 @@ def decompress(
     _refuse_other_model(source, header, loaded)
     if not other_machine:
         _refuse_other_machine(source, header, machine_facts(loaded))
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    refuse_unwritable(Path(output))
     begun = time.perf_counter()
     with _threads(header.threads):
         ids = _decode(source, loaded, container, progress)
