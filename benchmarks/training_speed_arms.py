@@ -92,7 +92,9 @@ def _primase(arm: dict, corpus: Corpus, recipe: Recipe) -> PretrainingTrainer:
     changes |= {
         "training.steps": STEPS,
         "training.epochs": None,
-        "model.attention": "sdpa",
+        "model.attention": "primase",
+        "model.experts": "primase",
+        "training.compile": arm["is_compiled"],
         "training.log_every": STEPS,
     }
     setup = TrainingSetup.open(recipe.replace(changes), corpus).resolved(STEPS)

@@ -112,9 +112,11 @@ class ModelSettings(Settings):
     settings: dict[str, Any] = {}
     """Values of the transformers configuration to change, under transformers' own names
     (`num_key_value_heads`, `sliding_window`, `num_local_experts`, …)."""
-    attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
-    experts: Literal["eager", "grouped_mm", "batched_mm"] = "grouped_mm"
-    """How the products of a mixture of experts are computed; the result is the same."""
+    attention: Literal["primase", "sdpa", "eager", "flash_attention_2", "flex_attention"] = "primase"
+    """How attention is computed; the result is the same. primase: sdpa but in bf16 on a CPU, where that is slow."""
+    experts: Literal["primase", "eager", "grouped_mm", "batched_mm"] = "primase"
+    """How the products of a mixture of experts are computed; the result is the same. primase: grouped_mm but on a CPU,
+    where products of few shapes are quicker."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "ModelSettings":
@@ -155,6 +157,8 @@ class TrainingSettings(Settings):
     max_gradient_norm: float = Field(1.0, ge=0)
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """auto: bf16 autocast where the hardware has it, fp32 elsewhere. Weights are kept in fp32."""
+    compile: bool = False
+    """The layers through torch.compile: a minute at the start for a quicker step; on a CPU it needs a C++ compiler."""
     evaluate_every: Steps | Literal["epoch", "never"] = "epoch"
     """Steps between measurements on the validation part, or each epoch."""
     save_every: Steps | Literal["epoch", "evaluation"] = "evaluation"

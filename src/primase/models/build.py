@@ -17,6 +17,7 @@ from transformers import (
 
 from primase.errors import ModelError, RecipeError
 from primase.hub import CONFIGURATION_FILES, local_folder
+from primase.models import expert_products, short_attention
 from primase.models.presets import PRESETS
 from primase.recipe import ModelSettings
 
@@ -63,6 +64,8 @@ def configuration(settings: ModelSettings, tokenizer: PreTrainedTokenizerBase) -
 
 def build_model(settings: ModelSettings, config: PreTrainedConfig, seed: int) -> PreTrainedModel:
     """A model with fresh fp32 weights; the same seed gives the same weights. The caller's random state is kept."""
+    expert_products.register()
+    short_attention.register()
     arguments: dict[str, Any] = {"attn_implementation": settings.attention, "dtype": torch.float32}
     if is_mixture(config):
         arguments["experts_implementation"] = settings.experts
@@ -180,9 +183,9 @@ def _refuse_unusable(settings: ModelSettings, config: PreTrainedConfig) -> None:
     if is_mixture(config) and not 1 <= config.num_experts_per_tok <= experts(config):
         raise RecipeError(f"model.settings.num_experts_per_tok: must be 1 to {experts(config)}, the number of experts")
     widths = [getattr(config, name, 8) for name in ("hidden_size", "intermediate_size", "moe_intermediate_size")]
-    if is_mixture(config) and settings.experts == "grouped_mm" and any(width % 8 for width in widths):
+    if is_mixture(config) and settings.experts in ("grouped_mm", "primase") and any(width % 8 for width in widths):
         raise RecipeError(
-            "model.experts is grouped_mm, which needs hidden and intermediate sizes that are multiples of 8; "
+            f"model.experts is {settings.experts}, which needs hidden and intermediate sizes that are multiples of 8; "
             "change them in model.settings, or set model.experts=eager"
         )
     if settings.attention == "flex_attention" and not torch.cuda.is_available():

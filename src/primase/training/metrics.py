@@ -87,6 +87,7 @@ class RouterHealth:
         finally:
             self._is_real = None
 
+    @torch.compiler.disable
     def _count(self, layer: int, chosen: torch.Tensor) -> None:
         if self._is_real is None:
             return  # a measurement, not training

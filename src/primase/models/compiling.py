@@ -1,0 +1,32 @@
+"""The layers of a model through torch.compile, for training: what lies between the products is fused.
+
+The layers are compiled one by one, once for all that are alike, for any number of rows and tokens. Weights, names and
+checkpoints stay as they are.
+"""
+
+import torch
+from torch._inductor.cpp_builder import get_cpp_compiler
+from torch._inductor.exc import InvalidCxxCompiler
+from transformers import PreTrainedModel
+
+from primase.errors import MissingExtraError
+
+
+def compile_layers(model: PreTrainedModel) -> None:
+    """Compile each layer on its first pass, which takes a minute. Raises MissingExtraError without a C++ compiler."""
+    if model.device.type == "cpu":
+        try:
+            get_cpp_compiler()
+        except InvalidCxxCompiler as error:
+            raise MissingExtraError(
+                "training.compile needs a C++ compiler on a CPU; install g++ (sudo apt-get install g++; on macOS "
+                "xcode-select --install), or set training.compile=false"
+            ) from error
+    for module in model.modules():
+        if type(module).__name__ in (model._no_split_modules or ()):
+            module.compile(dynamic=True)
+
+
+def uncompiled():
+    """A context in which compiled layers run as they are written: another mode or shape would be compiled anew."""
+    return torch.compiler.set_stance("force_eager")

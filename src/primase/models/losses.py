@@ -1,0 +1,98 @@
+"""The loss of the next token without all logits at once.
+
+A batch of 10,000 tokens and a vocabulary of 4,096 make 170 MB of logits in fp32, and their softmax and its gradient as
+much again; a portion of them fits into a processor's cache. The gradient is computed along with the loss.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+TOKENS_AT_ONCE = 1024
+
+_SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
+"""Settings of models that change the logits after the output layer (Gemma 2, Cohere, Granite, Falcon-H1)."""
+
+
+class _NextTokenNats(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """Summed nats, float32 []: `hidden` [tokens, width], `weight` [vocabulary, width], `targets` int64 [tokens]."""
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        d_hidden = torch.empty_like(hidden) if context.needs_input_grad[0] else None
+        d_weight = torch.zeros_like(weight, dtype=torch.float32) if context.needs_input_grad[1] else None
+        working = weight.to(dtype)
+        for first in range(0, len(hidden), TOKENS_AT_ONCE):
+            part = slice(first, first + TOKENS_AT_ONCE)
+            x, wanted = hidden[part].to(dtype), targets[part, None]
+            log_p = (x @ working.t()).log_softmax(-1, dtype=torch.float32)
+            total -= log_p.gather(1, wanted).sum()
+            if d_hidden is None and d_weight is None:
+                continue
+            d_logits = log_p.exp_()
+            d_logits.scatter_add_(1, wanted, d_logits.new_full((1, 1), -1.0).expand_as(wanted))
+            d_logits = d_logits.to(dtype)
+            if d_hidden is not None:
+                d_hidden[part] = d_logits @ working
+            if d_weight is not None:
+                d_weight += d_logits.t() @ x
+        context.save_for_backward(d_hidden, d_weight)
+        context.weight_dtype = weight.dtype
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> tuple:
+        d_hidden, d_weight = context.saved_tensors
+        return (
+            None if d_hidden is None else d_hidden * gradient.to(d_hidden.dtype),
+            None if d_weight is None else (d_weight * gradient).to(context.weight_dtype),
+            None,
+            None,
+        )
+
+
+def next_token_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Summed nats of `targets` int64 [tokens], float32 [], from `hidden` [tokens, width] and an output layer's weight.
+
+    The same sum as a cross entropy over `hidden @ weight.T`, products in the number format of autocast where it is on.
+    """
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    with torch.autocast(kind, enabled=False):
+        return _NextTokenNats.apply(hidden, weight, targets, dtype)
+
+
+def has_plain_head(model: PreTrainedModel) -> bool:
+    """Whether the logits are the output layer's products and nothing more, so that `nats_for_logits` is right."""
+    head = model.get_output_embeddings()
+    return (
+        isinstance(head, nn.Linear)
+        and head.bias is None
+        and not any(getattr(model.config, name, None) for name in _SCALED_LOGITS)
+    )
+
+
+@contextmanager
+def nats_for_logits(model: PreTrainedModel, targets: torch.Tensor, ignored: int) -> Iterator[None]:
+    """Within the block the model returns the summed nats of `targets` int64 [rows, tokens] where its logits would be.
+
+    Targets of the value `ignored` count nothing. The output layer computes them in its own forward pass, so that what
+    wraps it (DistributedDataParallel, FSDP) sees it used as ever.
+    """
+    head = model.get_output_embeddings()
+
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        counted = targets != ignored
+        return next_token_nats(hidden[counted], head.weight, targets[counted])
+
+    head.forward = forward
+    try:
+        yield
+    finally:
+        del head.forward
