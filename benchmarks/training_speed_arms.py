@@ -94,10 +94,9 @@ def _primase(arm: dict, corpus: Corpus, recipe: Recipe) -> PretrainingTrainer:
         "training.epochs": None,
         "model.attention": "primase",
         "model.experts": "primase",
-        "training.compile": arm["is_compiled"],
         "training.log_every": STEPS,
     }
-    setup = TrainingSetup.open(recipe.replace(changes), corpus).resolved(STEPS)
+    setup = TrainingSetup.open(recipe.replace(changes), corpus).resolved(STEPS, is_compiled=arm["is_compiled"])
     return PretrainingTrainer(
         model=build_model(setup.recipe.model, setup.config, setup.recipe.seed),
         arguments=training_arguments(

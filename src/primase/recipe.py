@@ -157,8 +157,9 @@ class TrainingSettings(Settings):
     max_gradient_norm: float = Field(1.0, ge=0)
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """auto: bf16 autocast where the hardware has it, fp32 elsewhere. Weights are kept in fp32."""
-    compile: bool = False
-    """The layers through torch.compile: a minute at the start for a quicker step; on a CPU it needs a C++ compiler."""
+    compile: Literal["auto", "yes", "no"] = "auto"
+    """The layers through torch.compile: a minute at the start for a quicker step. auto: where that pays, in a run of
+    more than some minutes on a CPU with bf16 and a C++ compiler."""
     evaluate_every: Steps | Literal["epoch", "never"] = "epoch"
     """Steps between measurements on the validation part, or each epoch."""
     save_every: Steps | Literal["epoch", "evaluation"] = "evaluation"

@@ -60,6 +60,7 @@ def tiny_recipe(model: dict[str, Any] = EXPERTS, **changes: Any) -> Recipe:
                 "accumulation_steps": 2,
                 "learning_rate": 5e-3,
                 "precision": "fp32",
+                "compile": "no",
                 "evaluate_every": 5,
                 "log_every": 3,
             },

@@ -1,9 +1,13 @@
 """The plan: counts that the training then makes true."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from primase.models.build import count_parameters
 from primase.run_folder import RunFolder
+from primase.training import plan as plan_module
 from primase.training.plan import _measuring_seconds, _steps, plan_training, steps_per_epoch
 from primase.training.run import open_or_prepare, plan, pretrain
 from primase.training.training_setup import TrainingSetup
@@ -37,8 +41,8 @@ def test_the_training_does_what_was_planned(genome, tmp_path):
 
 
 def test_limits():
-    def steps(**changes):
-        return _steps(tiny_recipe(**changes).training, 10, seconds_per_step=0.5, measuring_seconds=5.0)
+    def steps(compiling_seconds=0.0, **changes):
+        return _steps(tiny_recipe(**changes).training, 10, 0.5, 5.0, compiling_seconds)
 
     assert steps(training__steps=7) == 7
     assert steps(training__steps=7, training__epochs=3) == 7
@@ -47,6 +51,37 @@ def test_limits():
     assert steps(training__steps=None, training__minutes=1) == int(0.95 * 60 / 1.5)
     assert steps(training__steps=None, training__minutes=1, training__evaluate_every="never") == int(0.95 * 60 / 0.5)
     assert steps(training__steps=7, training__minutes=1) == 7
+    # The time of the compiler is taken off.
+    assert steps(27.0, training__steps=None, training__minutes=1) == int((0.95 * 60 - 27) / 1.5)
+
+
+@pytest.fixture
+def timed(genome, tmp_path, monkeypatch):
+    """`timed(...)`: the plan of a run whose steps take a second, or half of it where the layers are compiled."""
+
+    def measure(setup, *, is_compiled):
+        return plan_module._Speed(0.5 if is_compiled else 1.0, 0.0, 20.0, 30.0 if is_compiled else 0.0)
+
+    def run(precision="bf16", compiler=True, **changes):
+        monkeypatch.setattr(plan_module, "_measure", measure)
+        monkeypatch.setattr(plan_module, "can_compile", lambda device: compiler)
+        recipe = tiny_recipe(DENSE, training__precision=precision, training__evaluate_every="never",
+            training__accumulation_steps=1, **{"training__compile": "auto"} | changes)  # fmt: skip
+        return plan(genome, Path(tempfile.mkdtemp(dir=tmp_path)), recipe)
+
+    return run
+
+
+def test_layers_are_compiled_where_it_pays(timed):
+    short, long = timed(training__steps=200), timed(training__steps=2000)
+    assert (short.is_compiled, short.seconds_per_step) == (False, 1.0)
+    assert (long.is_compiled, long.seconds_per_step) == (True, 0.5)
+    assert not timed(precision="fp32", training__steps=2000).is_compiled
+    assert not timed(compiler=False, training__steps=2000).is_compiled
+    assert not timed(training__steps=2000, training__compile="no").is_compiled
+    assert timed(training__steps=2, training__compile="yes").is_compiled
+    in_time = timed(training__steps=None, training__minutes=10)
+    assert in_time.steps == int((0.95 * 600 - 30) / 0.5)
 
 
 def test_a_corpus_of_few_rows(tmp_path):

@@ -45,7 +45,8 @@ def print_plan(plan) -> None:
         "training part": f"{bases} in {plan.train_windows:,} windows, {plan.tokens_per_epoch:,} tokens",
         "steps": f"{plan.steps:,} ({plan.epochs:.2f} epochs of {plan.steps_per_epoch:,} steps), {plan.tokens:,} tokens",
         "memory": f"{peak_mib:,.0f} MiB measured at the peak, {state_mib:,.0f} for weights, gradients and optimizer",
-        "measured speed": f"{plan.seconds_per_step:.3g} s a step, {plan.tokens_per_second:,.0f} tokens/s",
+        "measured speed": f"{plan.seconds_per_step:.3g} s a step, {plan.tokens_per_second:,.0f} tokens/s"
+        + (", layers compiled" if plan.is_compiled else ""),
         "training time": f"about {duration(plan.training_seconds)}; measurements and checkpoints come on top",
     }
     typer.echo("The plan:")

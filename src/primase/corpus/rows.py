@@ -15,6 +15,11 @@ IGNORED_LABEL = -100
 """transformers leaves targets of this value out of the loss."""
 
 
+def next_tokens(labels: torch.Tensor) -> torch.Tensor:
+    """int64 [rows, tokens]: what each place has to predict, the label of the next one; the last predicts nothing."""
+    return torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL)
+
+
 class TrainingRows(Dataset):
     """Map-style rows of one part. Row i of epoch e depends only on the corpus, the settings, the seed, i and e.
 

@@ -12,16 +12,24 @@ from transformers import PreTrainedModel
 from primase.errors import MissingExtraError
 
 
+def can_compile(device: torch.device) -> bool:
+    """Whether there is what torch.compile needs: a C++ compiler for a CPU."""
+    if device.type != "cpu":
+        return True
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return False
+    return True
+
+
 def compile_layers(model: PreTrainedModel) -> None:
     """Compile each layer on its first pass, which takes a minute. Raises MissingExtraError without a C++ compiler."""
-    if model.device.type == "cpu":
-        try:
-            get_cpp_compiler()
-        except InvalidCxxCompiler as error:
-            raise MissingExtraError(
-                "training.compile needs a C++ compiler on a CPU; install g++ (sudo apt-get install g++; on macOS "
-                "xcode-select --install), or set training.compile=false"
-            ) from error
+    if not can_compile(model.device):
+        raise MissingExtraError(
+            "training.compile is yes, which needs a C++ compiler; install g++ (sudo apt-get install g++; on macOS "
+            "xcode-select --install), or set training.compile=no"
+        )
     for module in model.modules():
         if type(module).__name__ in (model._no_split_modules or ()):
             module.compile(dynamic=True)

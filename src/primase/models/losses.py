@@ -69,7 +69,7 @@ def next_token_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.T
 
 
 def has_plain_head(model: PreTrainedModel) -> bool:
-    """Whether the logits are the output layer's products and nothing more, so that `nats_for_logits` is right."""
+    """Whether the logits are the output layer's products and nothing more, so that portions of them can be priced."""
     head = model.get_output_embeddings()
     return (
         isinstance(head, nn.Linear)
@@ -78,8 +78,29 @@ def has_plain_head(model: PreTrainedModel) -> bool:
     )
 
 
+def batch_nats(
+    model: nn.Module,
+    inputs: dict[str, torch.Tensor],
+    targets: torch.Tensor,
+    ignored: int,
+    *,
+    unwrapped: PreTrainedModel,
+) -> tuple[torch.Tensor, Any]:
+    """Summed nats of `targets` int64 [rows, tokens], float32 [], and what else the model returned.
+
+    `model` may be wrapped for several processes, `unwrapped` is it bare. Targets of the value `ignored` count nothing.
+    """
+    if has_plain_head(unwrapped):
+        with _nats_for_logits(unwrapped, targets, ignored):
+            outputs = model(**inputs, use_cache=False)
+        return outputs.logits, outputs
+    outputs = model(**inputs, use_cache=False)
+    logits = outputs.logits.float().flatten(0, 1)
+    return nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=ignored, reduction="sum"), outputs
+
+
 @contextmanager
-def nats_for_logits(model: PreTrainedModel, targets: torch.Tensor, ignored: int) -> Iterator[None]:
+def _nats_for_logits(model: PreTrainedModel, targets: torch.Tensor, ignored: int) -> Iterator[None]:
     """Within the block the model returns the summed nats of `targets` int64 [rows, tokens] where its logits would be.
 
     Targets of the value `ignored` count nothing. The output layer computes them in its own forward pass, so that what

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from primase import hardware
-from primase.corpus.rows import PaddingCollator, TrainingRows
+from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, TrainingRows, next_tokens
 from primase.models.build import build_model, count_parameters, router_can_learn
+from primase.models.compiling import can_compile, compile_layers
+from primase.models.losses import batch_nats
 from primase.recipe import TrainingSettings
 from primase.results import MUCH_LEAKAGE, Leakage
 from primase.training.optimizers import MuonWithAdamW
@@ -20,6 +22,9 @@ BYTES_OF_TRAINING_STATE = 16
 
 FORWARD_SHARE = 1 / 3
 """A forward pass costs a third of a forward and backward pass."""
+
+COMPILING_PAYS_SECONDS = 240
+"""Compiling took 15 to 45 seconds on two cores, and steps then took 0.55 to 0.75 of their time (docs/speed-log.md)."""
 
 SAFETY = 0.95
 """Share of the time asked for that is planned; the rest is for checkpoints and a noisy machine."""
@@ -44,6 +49,8 @@ class Plan:
     training_state_bytes: int
     peak_memory_bytes: int
     """Of this process up to the end of the timing, activations and libraries included; on a GPU, of its memory."""
+    is_compiled: bool
+    """Whether the layers go through torch.compile; the time that it takes is in none of the figures above."""
     warnings: tuple[str, ...]
 
     @property
@@ -53,32 +60,58 @@ class Plan:
 
 def plan_training(setup: TrainingSetup) -> Plan:
     """Time a few optimizer steps of a throwaway model on real rows and extrapolate."""
-    recipe, corpus, rows = setup.recipe, setup.corpus, setup.rows
+    recipe, corpus = setup.recipe, setup.corpus
     parameters = count_parameters(setup.config)
-    epoch_steps = steps_per_epoch(len(rows), recipe.training)
-    batches_per_step = math.ceil(len(rows) / recipe.training.rows_per_batch) / epoch_steps
-    speed = _measure(setup)
-    seconds_per_step = batches_per_step * speed.seconds_per_batch + speed.seconds_per_update
-    tokens_per_epoch = speed.tokens_per_row * len(rows)
-    tokens_per_second = tokens_per_epoch / epoch_steps / seconds_per_step
-    steps = _steps(recipe.training, epoch_steps, seconds_per_step, _measuring_seconds(setup, tokens_per_second))
+    is_compiled = recipe.training.compile == "yes"
+    pace = _pace(setup, is_compiled=is_compiled)
+    if recipe.training.compile == "auto" and _compiling_pays(setup, pace.steps * pace.seconds_per_step):
+        is_compiled, pace = True, _pace(setup, is_compiled=True)
     return Plan(
         parameters=parameters.total,
         active_parameters=parameters.active,
         train_bases=corpus.part_bases("train"),
         train_windows=len(corpus.part("train")),
-        rows_per_epoch=len(rows),
-        tokens_per_epoch=round(tokens_per_epoch),
-        steps_per_epoch=epoch_steps,
-        steps=steps,
-        tokens=round(tokens_per_epoch * steps / epoch_steps),
-        seconds_per_step=seconds_per_step,
-        tokens_per_second=tokens_per_second,
-        training_seconds=steps * seconds_per_step,
+        rows_per_epoch=len(setup.rows),
+        tokens_per_epoch=round(pace.tokens_per_epoch),
+        steps_per_epoch=pace.epoch_steps,
+        steps=pace.steps,
+        tokens=round(pace.tokens_per_epoch * pace.steps / pace.epoch_steps),
+        seconds_per_step=pace.seconds_per_step,
+        tokens_per_second=pace.tokens_per_epoch / pace.epoch_steps / pace.seconds_per_step,
+        training_seconds=pace.steps * pace.seconds_per_step,
         training_state_bytes=BYTES_OF_TRAINING_STATE * parameters.total,
         peak_memory_bytes=hardware.peak_memory_bytes(setup.device),
+        is_compiled=is_compiled,
         warnings=tuple(_warnings(setup, parameters.total)),
     )
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """How quickly a run goes, and how far it gets."""
+
+    epoch_steps: int
+    tokens_per_epoch: float
+    seconds_per_step: float
+    steps: int
+
+
+def _pace(setup: TrainingSetup, *, is_compiled: bool) -> _Pace:
+    training, rows = setup.recipe.training, setup.rows
+    epoch_steps = steps_per_epoch(len(rows), training)
+    batches_per_step = math.ceil(len(rows) / training.rows_per_batch) / epoch_steps
+    speed = _measure(setup, is_compiled=is_compiled)
+    seconds_per_step = batches_per_step * speed.seconds_per_batch + speed.seconds_per_update
+    tokens_per_epoch = speed.tokens_per_row * len(rows)
+    measuring_seconds = _measuring_seconds(setup, tokens_per_epoch / epoch_steps / seconds_per_step)
+    steps = _steps(training, epoch_steps, seconds_per_step, measuring_seconds, speed.compiling_seconds)
+    return _Pace(epoch_steps, tokens_per_epoch, seconds_per_step, steps)
+
+
+def _compiling_pays(setup: TrainingSetup, training_seconds: float) -> bool:
+    """In fp32 products are nearly all of the time on a CPU; on a GPU nobody has measured it yet."""
+    is_measured = setup.device.type == "cpu" and setup.precision == "bf16"
+    return is_measured and training_seconds > COMPILING_PAYS_SECONDS and can_compile(setup.device)
 
 
 def steps_per_epoch(rows: int, settings: TrainingSettings) -> int:
@@ -86,7 +119,13 @@ def steps_per_epoch(rows: int, settings: TrainingSettings) -> int:
     return math.ceil(math.ceil(rows / settings.rows_per_batch) / settings.accumulation_steps)
 
 
-def _steps(settings: TrainingSettings, epoch_steps: int, seconds_per_step: float, measuring_seconds: float) -> int:
+def _steps(
+    settings: TrainingSettings,
+    epoch_steps: int,
+    seconds_per_step: float,
+    measuring_seconds: float,
+    compiling_seconds: float,
+) -> int:
     """The smallest of the limits that the recipe sets."""
     limits = []
     if settings.steps is not None:
@@ -96,7 +135,7 @@ def _steps(settings: TrainingSettings, epoch_steps: int, seconds_per_step: float
     if settings.minutes is not None:
         measured_every = settings.evaluate_every if isinstance(settings.evaluate_every, int) else epoch_steps
         seconds = seconds_per_step + (measuring_seconds / measured_every if settings.evaluate_every != "never" else 0)
-        limits.append(max(1, int(SAFETY * 60 * settings.minutes / seconds)))
+        limits.append(max(1, int((SAFETY * 60 * settings.minutes - compiling_seconds) / seconds)))
     return min(limits)
 
 
@@ -121,23 +160,29 @@ class _Speed:
     seconds_per_update: float
     tokens_per_row: float
     """Target tokens, mean."""
+    compiling_seconds: float
+    """By which the first batch took longer, where the layers are compiled."""
 
 
-def _measure(setup: TrainingSetup) -> _Speed:
+def _measure(setup: TrainingSetup, *, is_compiled: bool) -> _Speed:
     settings, device = setup.recipe.training, setup.device
     model = build_model(setup.recipe.model, setup.config, setup.recipe.seed).to(device).train()
+    if is_compiled:
+        compile_layers(model)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     if settings.optimizer == "muon":
         optimizer = MuonWithAdamW(model, settings, set())
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(setup.precision)
     batches = _spread_batches(setup.rows, setup.collator, min(settings.rows_per_batch, len(setup.rows)))
-    batch_seconds, update_seconds = [], []
-    for batch in [batches[0], *batches]:  # the first is a warm-up
+    batch_seconds, update_seconds, tokens = [], [], 0
+    for batch in [batches[0], batches[1], *batches]:  # the first two warm up and, where asked to, compile
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        targets = next_tokens(batch.pop("labels"))
+        tokens += int((targets != IGNORED_LABEL).sum()) if len(batch_seconds) >= 2 else 0
         begun = time.perf_counter()
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            loss = model(**batch, use_cache=False).loss
-        loss.backward()
+            nats, _ = batch_nats(model, batch, targets, IGNORED_LABEL, unwrapped=model)
+        nats.backward()
         hardware.wait(device)
         after_backward = time.perf_counter()
         optimizer.step()
@@ -145,11 +190,12 @@ def _measure(setup: TrainingSetup) -> _Speed:
         hardware.wait(device)
         batch_seconds.append(after_backward - begun)
         update_seconds.append(time.perf_counter() - after_backward)
-    tokens = sum(int((batch["labels"][:, 1:] >= 0).sum()) for batch in batches)
+    typical = float(np.median(batch_seconds[2:]))
     return _Speed(
-        seconds_per_batch=float(np.median(batch_seconds[1:])),
-        seconds_per_update=float(np.median(update_seconds[1:])),
-        tokens_per_row=tokens / sum(len(batch["labels"]) for batch in batches),
+        seconds_per_batch=typical,
+        seconds_per_update=float(np.median(update_seconds[2:])),
+        tokens_per_row=tokens / sum(len(batch["input_ids"]) for batch in batches),
+        compiling_seconds=max(0.0, sum(batch_seconds[:2]) - 2 * typical) if is_compiled else 0.0,
     )
 
 

@@ -79,7 +79,7 @@ def pretrain(
         run.recipe_file.write_text(recipe.to_toml(), "utf-8")  # known as a run, even if the process is killed now
         setup = TrainingSetup.open(recipe, open_or_prepare(sources, run, recipe, on_preparing))
         plan = plan_training(setup)
-        setup = setup.resolved(plan.steps)
+        setup = setup.resolved(plan.steps, is_compiled=plan.is_compiled)
         _write_provenance(run, setup)
     on_plan(plan)
     return _checked(_train(run, setup, plan.warnings, on_step, resume_from=None), on_checking)

@@ -19,11 +19,11 @@ import transformers
 from torch import nn
 from transformers import PreTrainedModel, TrainingArguments
 
-from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, StepSampler, TrainingRows
+from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, StepSampler, TrainingRows, next_tokens
 from primase.errors import NonFiniteLossError
 from primase.models.build import count_parameters, experts
 from primase.models.compiling import compile_layers, uncompiled
-from primase.models.losses import has_plain_head, nats_for_logits
+from primase.models.losses import batch_nats
 from primase.recipe import TrainingSettings
 from primase.training import checkpoints
 from primase.training.metrics import MetricsFile, Progress, RouterHealth
@@ -52,7 +52,7 @@ class PretrainingTrainer(transformers.Trainer):
         callbacks: list[transformers.TrainerCallback],
     ) -> None:
         """`facts` are written into every checkpoint; `peak_flops` is what `mfu` refers to."""
-        if settings.compile:
+        if settings.compile == "yes":
             compile_layers(model)
         super().__init__(
             model=model,
@@ -73,7 +73,6 @@ class PretrainingTrainer(transformers.Trainer):
         self.router_health = RouterHealth(model, experts(model.config))
         self.training_flops_per_token = count_parameters(model.config).training_flops_per_token
         self._bases_per_token = torch.from_numpy(rows.encoder.bases_per_token.astype(np.int64))
-        self._has_plain_head = has_plain_head(model)
         self._at_step_begin: tuple[tuple, Progress, torch.Tensor] | None = None
         self._clock = time.perf_counter()
 
@@ -128,18 +127,10 @@ class PretrainingTrainer(transformers.Trainer):
         processes; here it is averaged over both, as the token loss is.
         """
         labels = inputs["labels"]
-        targets = nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL)
+        targets = next_tokens(labels)
         inputs = {name: value for name, value in inputs.items() if name != "labels"}
         with self.router_health.counting(labels != IGNORED_LABEL):
-            if self._has_plain_head:
-                with nats_for_logits(self.model, targets, IGNORED_LABEL):
-                    outputs = model(**inputs, use_cache=False)
-                nats = outputs.logits
-            else:
-                outputs = model(**inputs, use_cache=False)
-                nats = nn.functional.cross_entropy(
-                    outputs.logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED_LABEL, reduction="sum"
-                )
+            nats, outputs = batch_nats(model, inputs, targets, IGNORED_LABEL, unwrapped=self.model)
         self._count(targets, nats.detach())
         # A batch of one-token rows has no target, and must not be 0 / 0.
         loss = nats / num_items_in_batch.clamp_min(1) * self.accelerator.num_processes

@@ -56,9 +56,10 @@ class TrainingSetup:
         collator = PaddingCollator(tokenizer.pad_token_id, tokenizer.padding_side)
         return cls(recipe, corpus, tokenizer, config, rows, collator, device, precision)
 
-    def resolved(self, steps: int) -> "TrainingSetup":
+    def resolved(self, steps: int, *, is_compiled: bool) -> "TrainingSetup":
         """The same with a recipe that can be repeated exactly, on another machine and by another clock too."""
         changes = {"training.steps": steps, "training.minutes": None, "training.precision": self.precision}
+        changes["training.compile"] = "yes" if is_compiled else "no"
         return replace(self, recipe=self.recipe.replace(changes))
 
     @property
