@@ -171,7 +171,7 @@ def test_every_record_is_short(primase, inputs, workplace):
 
 
 RECIPES = {
-    "smal": "smal: no readable recipe file, and no shipped recipe (demo, small, tutorial)",
+    "smal": "smal: no readable recipe file, and no shipped recipe (demo, fast, small, tutorial)",
     "{bad}/half.toml": "half.toml: not a TOML file",
     "{bad}/nameless.toml": "nameless.toml: name is missing; see a shipped recipe for the form",
     "{bad}": "no readable recipe file",

@@ -10,7 +10,8 @@ Sources = Annotated[
     typer.Argument(metavar="GENOME", help="FASTA, CSV, TSV or Parquet files (.gz too), or folders of them."),
 ]
 RecipeName = Annotated[
-    str, typer.Option("--recipe", "-r", metavar="RECIPE", help="demo, small, tutorial, or a TOML file of your own.")
+    str,
+    typer.Option("--recipe", "-r", metavar="RECIPE", help="demo, fast, small, tutorial, or a TOML file of your own."),
 ]
 Settings = Annotated[
     list[str] | None,

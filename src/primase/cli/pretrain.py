@@ -31,7 +31,7 @@ def command(
             "--recipe",
             "-r",
             metavar="RECIPE",
-            help="demo, small (the default), tutorial, or a TOML file of your own.",
+            help="demo, fast, small (the default), tutorial, or a TOML file of your own.",
         ),
     ] = None,
     settings: options.Settings = None,

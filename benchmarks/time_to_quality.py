@@ -1,0 +1,88 @@
+"""How much sooner the recipe `fast` is as good as the tutorial's ever gets: same windows, same size of model.
+
+    python -m benchmarks.time_to_quality WINDOWS -o FOLDER [--tokenizer NAME] [--tutorial-epochs 50] [--json FILE]
+
+WINDOWS: FASTA or CSV of 200-base windows. Both recipes are trained on one prepared corpus and measured on the same
+validation windows. The clock is the training time of metrics.jsonl, compiling included, measuring and saving not. A run
+that is there is not trained again, so that an interrupted comparison goes on.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from primase import hardware
+from primase.corpus.prepare import prepare
+from primase.recipe import Recipe
+from primase.training.run import pretrain, resume
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("windows", nargs="+", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--tokenizer", help="folder of the tutorial's tokenizer; without it byte pairs are trained")
+    parser.add_argument("--tutorial-epochs", type=float, default=50)
+    parser.add_argument("--fast-epochs", type=float)
+    parser.add_argument("--json", type=Path)
+    settings = parser.parse_args()
+    result = measure(settings)
+    print(table(result))
+    if settings.json:
+        settings.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+
+
+def measure(settings: argparse.Namespace) -> dict:
+    """Both curves, and the time at which each reaches the tutorial's best."""
+    changes = {"tokenizer.name": settings.tokenizer} if settings.tokenizer else {
+        "tokenizer.kind": "byte-pair", "tokenizer.name": None, "tokenizer.vocabulary_tokens": 4096
+    }  # fmt: skip
+    epochs = {"tutorial": settings.tutorial_epochs, "fast": settings.fast_epochs}
+    recipes = {
+        name: Recipe.load(name, changes | ({"training.epochs": passes} if passes else {}))
+        for name, passes in epochs.items()
+    }
+    corpus = settings.output / "corpus"
+    if not (corpus / "corpus.json").is_file():
+        settings.output.mkdir(parents=True, exist_ok=True)
+        prepare(settings.windows, corpus, recipes["tutorial"])
+    curves = {name: _curve(settings.output / name, corpus, recipe) for name, recipe in recipes.items()}
+    best = min(bits for _, bits in curves["tutorial"])
+    reached = {name: _time_to(best, curve) for name, curve in curves.items()}
+    return {
+        "machine": hardware.describe(),
+        "tutorial_best_bits_per_base": best,
+        "seconds_to_it": reached,
+        "ratio": reached["tutorial"] / reached["fast"] if reached["fast"] else None,
+        "seconds_and_bits_per_base": curves,
+    }
+
+
+def _curve(run: Path, corpus: Path, recipe: Recipe) -> list[tuple[float, float]]:
+    """Training seconds and validation bits per base at each measurement."""
+    begun = time.perf_counter()
+    if not (run / "final").is_dir():
+        resume(run) if any(run.glob("checkpoints/step-*")) else pretrain(corpus, run, recipe, overwrite=True)
+    print(f"{run.name}: {time.perf_counter() - begun:,.0f} seconds in all", flush=True)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    return [(line["seconds"], line["eval_bits_per_base"]) for line in lines if "eval_bits_per_base" in line]
+
+
+def _time_to(bits_per_base: float, curve: list[tuple[float, float]]) -> float | None:
+    """Training seconds at the first measurement that is as good, or None where none is."""
+    return next((seconds for seconds, bits in curve if bits <= bits_per_base), None)
+
+
+def table(result: dict) -> str:
+    lines = [f"the tutorial's best: {result['tutorial_best_bits_per_base']:.4f} bits per base on the validation part"]
+    for name, seconds in result["seconds_to_it"].items():
+        best = min(bits for _, bits in result["seconds_and_bits_per_base"][name])
+        when = "never" if seconds is None else f"after {seconds:,.0f} s of training"
+        lines.append(f"{name:<10} reaches it {when}; its own best is {best:.4f}")
+    ratio = result["ratio"]
+    return "\n".join([*lines, "fast never reaches it" if ratio is None else f"{ratio:.1f} times sooner"])
+
+
+if __name__ == "__main__":
+    main()
