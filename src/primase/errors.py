@@ -25,6 +25,10 @@ class OutputExistsError(PrimaseError, FileExistsError):
     """The output is already there, and nobody said to overwrite it or to go on with it."""
 
 
+class RunInUseError(PrimaseError, BlockingIOError):
+    """Another process is training into this run folder."""
+
+
 class CheckpointError(PrimaseError, ValueError):
     """A checkpoint is incomplete, or belongs to another recipe or corpus."""
 

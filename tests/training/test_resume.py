@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from primase.errors import CheckpointError
 from primase.training import checkpoints, training_setup
 from primase.training.checkpoints import MARKER, complete_checkpoints
 from primase.training.run import pretrain, resume
@@ -113,14 +114,14 @@ def test_a_complete_checkpoint_is_not_written_again(genome, before_batch, tmp_pa
     monkeypatch.setattr(
         checkpoints,
         "writing_checkpoint",
-        lambda run, step, facts: written.append(step) or writing_checkpoint(run, step, facts),
+        lambda run, step, *facts: written.append(step) or writing_checkpoint(run, step, *facts),
     )
     stopped_after(21, before_batch)
     assert pretrain(genome, tmp_path / "run", RECIPES["experts"]).steps == 10
     assert written == [5, 10]
 
 
-def test_damaged_checkpoints_are_passed_over(undisturbed, genome, before_batch, tmp_path):
+def test_damaged_checkpoints_are_named_and_passed_over_when_asked(undisturbed, genome, before_batch, tmp_path):
     """One without its marker, one with a file cut off: the run goes on from the one before, and makes them again."""
     stopped_after(35, before_batch)
     stopped = pretrain(genome, tmp_path / "run", RECIPES["experts"].replace({"training.keep_checkpoints": 9}))
@@ -131,8 +132,12 @@ def test_damaged_checkpoints_are_passed_over(undisturbed, genome, before_batch, 
     assert complete_checkpoints(stopped.run)[-1] == step_10
     shutil.copytree(step_17.folder, step_17.folder.with_name(".step-000016.partial"))
 
+    with pytest.raises(CheckpointError) as error:
+        resume(stopped.run)
+    assert f"{step_17.folder / MARKER} is missing" in str(error.value)
+    assert f"(step 10) with primase pretrain --resume {stopped.run} --skip-damaged" in str(error.value)
     begun = []
-    resume(stopped.run, on_step=lambda step, *_: begun.append(step))
+    resume(stopped.run, skip_damaged=True, on_step=lambda step, *_: begun.append(step))
     assert begun == list(range(11, 21))
     assert_same_run(stopped.run, undisturbed("experts").run)
     assert list(stopped.run.glob("checkpoints/.*")) == []

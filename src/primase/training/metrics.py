@@ -5,9 +5,11 @@ The counters travel with every checkpoint, so that a resumed run writes the line
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +59,17 @@ class MetricsFile:
 
     def keep(self, lines: int) -> None:
         """Forget the lines after the first `lines`: their steps will be made again."""
-        written = self.file.read_text("utf-8").splitlines(keepends=True) if self.file.exists() else []
-        partial_file = self.file.with_name(f".{self.file.name}.partial")
-        partial_file.write_text("".join(written[:lines]), "utf-8")
-        partial_file.replace(self.file)
+        if self.file.exists():
+            with open(self.file, "r+b") as written:
+                size = sum(len(line) for line in islice(written, lines))
+                written.truncate(size)
         self.lines = lines
+
+    def flush_to_disk(self) -> None:
+        """A checkpoint counts on the lines before it, also where the power fails."""
+        if self.file.exists():
+            with open(self.file, "rb") as written:
+                os.fsync(written.fileno())
 
     def append(self, values: dict[str, Any]) -> None:
         with open(self.file, "a", encoding="utf-8") as out:

@@ -20,10 +20,10 @@ from torch import nn
 from transformers import PreTrainedModel, TrainingArguments
 
 from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, StepSampler, TrainingRows
-from primase.errors import NonFiniteLossError
+from primase.errors import CheckpointError, NonFiniteLossError
 from primase.models.build import count_parameters, experts
 from primase.recipe import TrainingSettings
-from primase.training import checkpoints
+from primase.training import checkpoints, optimizers
 from primase.training.metrics import MetricsFile, Progress, RouterHealth
 from primase.training.optimizers import MuonWithAdamW
 
@@ -265,11 +265,25 @@ class PretrainingTrainer(transformers.Trainer):
             if checkpoints.read_checkpoint(checkpoints.checkpoint_folder(self.run, step)) is None:
                 if not self._is_at_step_begin():
                     self._go_back_to_step_begin()
-                with checkpoints.writing_checkpoint(self.run, step, self.facts) as folder:
+                needed = checkpoints.bytes_of_state(self.model, self.optimizer)
+                with checkpoints.writing_checkpoint(self.run, step, self.facts, needed) as folder:
                     self._write_checkpoint(folder)
             checkpoints.delete_old_checkpoints(self.run, self.settings.keep_checkpoints, self.state.best_global_step)
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Then the settings of this run's recipe again, for a changed one that was accepted."""
+        fresh = optimizers.settings_of(self.optimizer)
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{checkpoint}: its optimizer is not that of the recipe ({self.settings.optimizer}); restore "
+                "training.optimizer or pretrain again"
+            ) from error
+        optimizers.restore_settings(self.optimizer, self.lr_scheduler, fresh)
+
     def _write_checkpoint(self, folder: Path) -> None:
+        self.metrics_file.flush_to_disk()
         self.save_model(str(folder), _internal_call=True)
         self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
