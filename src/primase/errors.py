@@ -41,5 +41,9 @@ class NonFiniteLossError(PrimaseError, ArithmeticError):
     """The training loss or its gradient became NaN or infinite; the weights were not touched."""
 
 
+class ExplodedLossError(PrimaseError, ArithmeticError):
+    """The training loss is finite, and so high for so long that the run is lost."""
+
+
 class MissingExtraError(PrimaseError, ImportError):
     """An optional library is needed and is not installed."""

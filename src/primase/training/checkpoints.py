@@ -201,6 +201,13 @@ def delete_old_checkpoints(run: Path, keep: int, best_step: int | None) -> None:
             _remove(checkpoint.folder)
 
 
+def delete_checkpoints_from(run: Path, first_step: int) -> None:
+    """Delete those of `first_step` and later."""
+    for checkpoint in complete_checkpoints(run):
+        if checkpoint.step >= first_step:
+            _remove(checkpoint.folder)
+
+
 def _remove(folder: Path) -> None:
     """Under a hidden name first: a process that is killed meanwhile leaves no checkpoint of which half is gone."""
     hidden = folder.with_name(f".{folder.name}.partial")

@@ -36,6 +36,10 @@ class Progress:
     measured_step: int = 0
     """The step of the newest measurement on the validation part."""
     measurements_without_better: int = 0
+    lowest_step_loss: float | None = None
+    """Nats a token of the best optimizer step so far."""
+    exploded_steps: int = 0
+    """So many of the newest steps in a row had a loss that means an explosion."""
 
     def begin_line(self) -> None:
         """Set the sums for the next line to zero."""

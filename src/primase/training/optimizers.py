@@ -70,6 +70,7 @@ def restore_settings(
         group |= _lasting(settings)
         group["lr"] = settings["initial_lr"] * factor(scheduler.last_epoch)
     scheduler.base_lrs = [settings["initial_lr"] for settings in fresh]
+    scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
 
 
 def _lasting(settings: dict[str, Any]) -> dict[str, Any]:

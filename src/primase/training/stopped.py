@@ -54,11 +54,21 @@ def _refuse_recipe(run: RunFolder, recipe: Recipe, own: Recipe, accept_changes: 
             f"{run.folder}: {', '.join(CORPUS_SECTIONS)} are what the corpus of the run was prepared with, and cannot "
             f"be changed ({differences}); pretrain into another folder"
         )
+    if _learnt(recipe) != _learnt(own):
+        raise CheckpointError(
+            f"{run.folder}: the weights and the optimizer's state are those of another model or optimizer "
+            f"({differences}), and cannot go on with this one; pretrain into another folder"
+        )
     if recipe.training.minutes is not None:
         raise CheckpointError(
             f"{run.folder}: a run that goes on has steps and no minutes; change training.steps (now "
             f"{own.training.steps}) instead"
         )
+
+
+def _learnt(recipe: Recipe) -> tuple:
+    """The settings that decide on what a checkpoint holds."""
+    return recipe.model.preset, recipe.model.config, recipe.model.settings, recipe.training.optimizer
 
 
 def _refuse_changes(checkpoint: Checkpoint, setup: TrainingSetup) -> None:
