@@ -1,5 +1,7 @@
 """What a stopped run goes on from: its newest checkpoint, and recipe, corpus and tokenizer that are still the same."""
 
+import shutil
+
 from primase.errors import CheckpointError, InputError
 from primase.recipe import Recipe
 from primase.run_folder import PROVENANCE, RunFolder
@@ -24,6 +26,8 @@ def open_stopped(
             f"{run.folder}: the run was stopped before it was prepared, so there is nothing to go on from; "
             "start again with --overwrite"
         )
+    for stale in run.folder.glob(".*.partial"):  # half-written by a process that was killed
+        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
     own = run.recipe()
     if recipe is not None and recipe != own:
         _refuse_recipe(run, recipe, own, accept_changes)
