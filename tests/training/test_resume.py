@@ -5,10 +5,12 @@ import signal
 
 import pytest
 
+from primase.corpus.rows import TrainingRows
 from primase.errors import CheckpointError
 from primase.training import checkpoints, training_setup
 from primase.training.checkpoints import MARKER, complete_checkpoints
 from primase.training.run import pretrain, resume
+from primase.training.trainer import PretrainingTrainer
 from tests.training.runs import DENSE, EXPERTS, assert_same_run, metrics, timeless_metrics, tiny_recipe
 
 RECIPES = {
@@ -168,3 +170,55 @@ def test_the_written_recipe_repeats_a_run_by_the_clock(genome, tmp_path):
     written = (first.run / "recipe.toml").read_text()
     assert written == (again.run / "recipe.toml").read_text()
     assert 'precision = "auto"' not in written
+
+
+def test_resuming_reads_no_rows_before_its_place(genome, before_batch, tmp_path, monkeypatch):
+    """Deep in an epoch as at its beginning: rows that were trained on are skipped by number, and not fetched."""
+    fetched, get_row = [], TrainingRows.__getitem__
+    monkeypatch.setattr(TrainingRows, "__getitem__", lambda rows, row: fetched.append(row) or get_row(rows, row))
+    for step in (1, 9, 11, 19):  # an epoch is ten steps of eight rows
+        run = tmp_path / f"after-{step}"
+        with monkeypatch.context() as patch:
+            patch.setattr(PretrainingTrainer, "training_step", _stopping_in_the_step_after(step))
+            assert pretrain(genome, run, RECIPES["experts"]).steps == step
+        fetched.clear()
+        rows_before_step = []
+        resume(run, on_step=lambda *_, seen=rows_before_step: seen.append(len(fetched)))
+        assert rows_before_step[0] <= 8 + 4, "those of the step, and a batch that is fetched ahead"
+        assert len(fetched) == 8 * (20 - step)
+
+
+def _stopping_in_the_step_after(step):
+    training_step = PretrainingTrainer.training_step
+
+    def stopping(trainer, *args, **kwargs):
+        if trainer.state.global_step == step:
+            signal.raise_signal(signal.SIGTERM)
+        return training_step(trainer, *args, **kwargs)
+
+    return stopping
+
+
+def test_killed_before_the_first_checkpoint_a_run_begins_anew(undisturbed, genome, tmp_path, monkeypatch):
+    """With lines of the metrics on disk, and the lock of the killed process."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(checkpoints, "writing_checkpoint", kill)
+        pretrain(genome, tmp_path / "run", RECIPES["experts"])
+    assert [line["step"] for line in metrics(tmp_path / "run")] == [3, 5]
+    resume(tmp_path / "run")
+    assert_same_run(tmp_path / "run", undisturbed("experts").run)
+
+
+def test_killed_while_preparing_there_is_nothing_to_go_on_from(genome, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.toml").write_text(RECIPES["experts"].to_toml())
+    with pytest.raises(CheckpointError, match=r"stopped before it was prepared.*start again with --overwrite"):
+        resume(tmp_path / "run")
+    pretrain(genome, tmp_path / "run", RECIPES["experts"].replace({"training.steps": 1}), overwrite=True)

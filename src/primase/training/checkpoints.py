@@ -98,8 +98,10 @@ def writing_folder(run: Path, name: str, marker: str, facts: dict, bytes_needed:
 
 def _refusal(run: Path, final: Path, error: Exception, bytes_needed: int | None) -> str:
     """Why `final` could not be written, what it needs, and what to do."""
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
     free = shutil.disk_usage(run).free
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+    if isinstance(error, RuntimeError) and bytes_needed and free < bytes_needed:
+        reason = os.strerror(errno.ENOSPC)  # torch speaks of positions in its archive
     needs = f"it needs about {bytes_needed:,} bytes, and" if bytes_needed else "there,"
     remedy = _REMEDIES.get(getattr(error, "errno", None), "free some space on that disk")
     return (

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from primase.errors import CheckpointError
 from primase.models.routers import find_routers, watch_choices
 
 
@@ -76,8 +77,16 @@ class MetricsFile:
                 os.fsync(written.fileno())
 
     def append(self, values: dict[str, Any]) -> None:
-        with open(self.file, "a", encoding="utf-8") as out:
-            out.write(json.dumps(values) + "\n")
+        """Raises CheckpointError where the disk refuses the line; a half of one is forgotten when the run goes on."""
+        line = json.dumps(values) + "\n"
+        try:
+            with open(self.file, "a", encoding="utf-8") as out:
+                out.write(line)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.file}: a line of {len(line)} bytes cannot be written ({error.strerror}); free some space on "
+                f"that disk and go on with primase pretrain --resume {self.file.parent}"
+            ) from error
         self.lines += 1
 
 
