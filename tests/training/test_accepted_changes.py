@@ -135,6 +135,16 @@ def test_a_moved_run_goes_on(stopped, tmp_path):
     assert (moved / "final" / "model.safetensors").is_file() and not stopped.exists()
 
 
+def test_a_run_and_the_corpus_beside_it_are_moved_together(genome, tmp_path, before_batch):
+    here = tmp_path / "here"
+    recipe = tiny_recipe(DENSE, training__steps=8)
+    prepare([genome], here / "corpus", recipe)
+    before_batch(11, lambda trainer: signal.raise_signal(signal.SIGTERM))
+    pretrain(here / "corpus", here / "run", recipe)
+    there = here.rename(tmp_path / "there")
+    assert resume(there / "run").steps == 8
+
+
 def test_the_options_belong_to_resume(genome, monkeypatch, capsys):
     for option in ("--skip-damaged", "--accept-changes"):
         monkeypatch.setattr("sys.argv", ["primase", "pretrain", str(genome), option])
