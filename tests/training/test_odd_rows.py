@@ -26,8 +26,7 @@ def fasta(folder, records):
     return file
 
 
-@pytest.mark.parametrize("model", [DENSE, EXPERTS], ids=["dense", "experts"])
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(("model", "optimizer"), [(DENSE, "muon"), (EXPERTS, "adamw")], ids=["dense", "experts"])
 def test_windows_of_only_n(model, optimizer, tmp_path):
     """One window of bases among twenty of N: most steps and most measurements see no base at all."""
     genome = fasta(tmp_path, ["ACGTTGCA" * 15 + "N" * 1200])
@@ -49,8 +48,7 @@ def _neighbours(run):
     return itertools.pairwise(lines)
 
 
-@pytest.mark.parametrize("model", [DENSE, EXPERTS], ids=["dense", "experts"])
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(("model", "optimizer"), [(DENSE, "muon"), (EXPERTS, "adamw")], ids=["dense", "experts"])
 def test_rows_of_one_token(model, optimizer, tmp_path):
     """Records of a base or two are rows of at most one 3-mer beside a few that teach something."""
     records = ["A", "AC", "G", "TT", "C", "CA"] * 8 + ["ACGTTGCATTAG" * 4] * 4

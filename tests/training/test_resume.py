@@ -7,11 +7,21 @@ import pytest
 
 from primase.corpus.rows import TrainingRows
 from primase.errors import CheckpointError
+from primase.run_folder import RunFolder
 from primase.training import checkpoints, training_setup
 from primase.training.checkpoints import MARKER, complete_checkpoints
 from primase.training.run import pretrain, resume
 from primase.training.trainer import PretrainingTrainer
-from tests.training.runs import DENSE, EXPERTS, assert_same_run, metrics, timeless_metrics, tiny_recipe
+from tests.training.runs import (
+    DENSE,
+    EXPERTS,
+    assert_same_run,
+    metrics,
+    timeless_metrics,
+    tiny_recipe,
+    unequal,
+    weights,
+)
 
 RECIPES = {
     "experts": tiny_recipe(EXPERTS),
@@ -214,6 +224,38 @@ def test_killed_before_the_first_checkpoint_a_run_begins_anew(undisturbed, genom
     assert [line["step"] for line in metrics(tmp_path / "run")] == [3, 5]
     resume(tmp_path / "run")
     assert_same_run(tmp_path / "run", undisturbed("experts").run)
+
+
+def test_a_metrics_file_that_somebody_shortened(undisturbed, genome, before_batch, tmp_path):
+    """What is gone is gone; the steps after it are there once, whatever stops the run afterwards."""
+    stopped_after(21, before_batch)
+    run = pretrain(genome, tmp_path / "run", RECIPES["experts"]).run
+    file = run / "metrics.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[2:]))
+    stopped_after(13, before_batch)
+    assert resume(run).steps == 16
+    resume(run)
+    assert timeless_metrics(run) == timeless_metrics(undisturbed("experts").run)[2:]
+
+
+def test_a_damaged_best_checkpoint_does_not_become_the_final_model(genome, before_batch, tmp_path, validation_gives):
+    """The last weights can be taken instead, by the options that the message names."""
+    validation_gives(1.0, 1.9, 1.9, 1.9)
+    best = tmp_path / "run" / "checkpoints" / "step-000005" / "model.safetensors"
+
+    def flip_a_bit(_trainer):
+        content = bytearray(best.read_bytes())
+        content[-1] ^= 1
+        best.write_bytes(content)
+
+    before_batch(30, flip_a_bit)
+    with pytest.raises(CheckpointError, match=r"step-000005/model\.safetensors has changed .*keep_best=false") as error:
+        pretrain(genome, tmp_path / "run", RECIPES["experts"])
+    assert "\n" not in str(error.value) and not (tmp_path / "run" / "final").exists()
+    recipe = RunFolder(tmp_path / "run").recipe().replace({"training.keep_best": False})
+    resume(tmp_path / "run", recipe=recipe, accept_changes=True)
+    last = complete_checkpoints(tmp_path / "run")[-1].folder
+    assert unequal(weights(tmp_path / "run" / "final"), weights(last)) == []
 
 
 def test_killed_while_preparing_there_is_nothing_to_go_on_from(genome, tmp_path):

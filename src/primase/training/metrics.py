@@ -64,11 +64,12 @@ class MetricsFile:
 
     def keep(self, lines: int) -> None:
         """Forget the lines after the first `lines`: their steps will be made again."""
+        self.lines = 0
         if self.file.exists():
             with open(self.file, "r+b") as written:
-                size = sum(len(line) for line in islice(written, lines))
-                written.truncate(size)
-        self.lines = lines
+                sizes = [len(line) for line in islice(written, lines)]
+                written.truncate(sum(sizes))
+            self.lines = len(sizes)  # fewer where somebody has shortened the file
 
     def flush_to_disk(self) -> None:
         """A checkpoint counts on the lines before it, also where the power fails."""
