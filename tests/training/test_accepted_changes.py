@@ -100,6 +100,21 @@ def test_what_cannot_be_changed_is_said_in_one_line(changes, words, stopped):
     assert resume(stopped).steps == 20
 
 
+@pytest.mark.parametrize(
+    ("own", "new", "words"),
+    [
+        ("hidden_size = 16", "hidden_size = 32", "the weights do not fit the model that the recipe describes"),
+        ('optimizer = "muon"', 'optimizer = "adamw"', "its optimizer is not that of the recipe (adamw)"),
+    ],
+)
+def test_a_recipe_that_was_edited_beyond_what_can_go_on(own, new, words, stopped):
+    text = (stopped / "recipe.toml").read_text()
+    assert text.count(own) == 1
+    (stopped / "recipe.toml").write_text(text.replace(own, new))
+    assert "another recipe (" in refusal(stopped) and "--accept-changes" in refusal(stopped)
+    assert words in refusal(stopped, accept_changes=True)
+
+
 def test_a_corpus_that_was_prepared_anew(genome, tmp_path, before_batch):
     corpus = tmp_path / "corpus"
     recipe = tiny_recipe(EXPERTS, training__steps=8)

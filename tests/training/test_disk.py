@@ -7,6 +7,7 @@ import pytest
 from primase.cli import main
 from primase.errors import CheckpointError
 from primase.training import checkpoints
+from primase.training import run as training_run
 from primase.training.checkpoints import complete_checkpoints, damage_of
 from primase.training.metrics import MetricsFile
 from primase.training.run import pretrain, resume
@@ -61,6 +62,21 @@ def test_full_in_the_middle_of_a_run(
     assert [folder.name for folder in (disk / "run" / "checkpoints").iterdir()] == ["step-000005"]
     assert damage_of(disk / "run" / "checkpoints" / "step-000005") is None
     foreign[0].unlink()
+    resume(disk / "run")
+    assert_same_run(disk / "run", reference)
+
+
+def test_full_when_the_final_model_is_written(genome, reference, small_disk, monkeypatch):
+    disk, foreign = small_disk("size=4m"), []
+    write_final = training_run._write_final
+    monkeypatch.setattr(
+        training_run, "_write_final", lambda *arguments: foreign.append(fill(disk, 8192)) or write_final(*arguments)
+    )
+    with pytest.raises(CheckpointError, match=r"/run/final: cannot be written \(.*No space left.*needs about [\d,]+ b"):
+        pretrain(genome, disk / "run", RECIPE)
+    assert not (disk / "run" / "final").exists() and not list((disk / "run").glob(".*"))
+    foreign[0].unlink()
+    monkeypatch.undo()
     resume(disk / "run")
     assert_same_run(disk / "run", reference)
 
