@@ -68,8 +68,8 @@ def pretrain(
     """Train a DNA language model from scratch on FASTA files, tables, or a corpus folder.
 
     Writes the run folder `output`, the self-tests of the final model in checks.json. Raises RecipeError, InputError,
-    OutputExistsError or ModelError before anything is trained; later NonFiniteLossError, and CheckpointError where a
-    checkpoint cannot be written.
+    OutputExistsError, RunInUseError or ModelError before anything is trained; later NonFiniteLossError or
+    ExplodedLossError, and CheckpointError where a checkpoint cannot be written.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
