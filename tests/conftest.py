@@ -1,8 +1,10 @@
 """Where the real data lies, and the skip that is counted where it is absent."""
 
 import os
+import shutil
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,25 @@ def processor_seconds(command: list[str], attempts: int = 8, enough: float = 0.0
 def interruptible() -> None:
     """A shell that starts something in the background has it ignore SIGINT; the tests of Ctrl-C need it to arrive."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """`small_disk("size=64k")` is an empty disk of that size, which only root can make."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root can make a small disk")
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounts = 0
+
+    def mount(options: str) -> Path:
+        nonlocal mounts
+        result = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True)
+        if result.returncode:
+            pytest.skip(f"no small disk can be made here: {result.stderr.strip()}")
+        mounts += 1
+        return place
+
+    yield mount
+    for _ in range(mounts):
+        subprocess.run(["umount", "--lazy", place], check=True)

@@ -25,6 +25,10 @@ class OutputExistsError(PrimaseError, FileExistsError):
     """The output is already there, and nobody said to overwrite it or to go on with it."""
 
 
+class RunInUseError(PrimaseError, BlockingIOError):
+    """Another process is training into this run folder."""
+
+
 class CheckpointError(PrimaseError, ValueError):
     """A checkpoint is incomplete, or belongs to another recipe or corpus."""
 
@@ -35,6 +39,10 @@ class ModelError(PrimaseError, ValueError):
 
 class NonFiniteLossError(PrimaseError, ArithmeticError):
     """The training loss or its gradient became NaN or infinite; the weights were not touched."""
+
+
+class ExplodedLossError(PrimaseError, ArithmeticError):
+    """The training loss is finite, and so high for so long that the run is lost."""
 
 
 class MissingExtraError(PrimaseError, ImportError):

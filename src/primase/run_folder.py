@@ -8,6 +8,7 @@ checkpoints/       step-NNNNNN folders
 final/             weights, configuration, tokenizer: loads with plain AutoModelForCausalLM and AutoTokenizer
 evaluation.json    the held-out measurement beside its rivals
 checks.json        the self-tests of the final model
+run.lock           while a process trains
 """
 
 import json
@@ -20,13 +21,15 @@ from pathlib import Path
 from primase.corpus.store import Corpus
 from primase.errors import InputError, MissingFileError
 from primase.recipe import Recipe
-from primase.whole_files import creating_folder
+from primase.run_lock import LOCK_FILE, RunLock
+from primase.whole_files import creating_folder, write_whole
 
 CORPUS_REFERENCE = "corpus.reference.json"
+PROVENANCE = "environment.json"
 
 OWN_NAMES = {
-    "recipe.toml", "environment.json", "corpus", CORPUS_REFERENCE, "metrics.jsonl", "checkpoints", "final",
-    "evaluation.json", "checks.json", "report.html", "runs",
+    "recipe.toml", PROVENANCE, "corpus", CORPUS_REFERENCE, "metrics.jsonl", "checkpoints", "final",
+    "evaluation.json", "checks.json", "report.html", "runs", LOCK_FILE,
 }  # fmt: skip
 """What a run folder may hold; `runs` is where TensorBoard's log goes."""
 
@@ -49,15 +52,22 @@ class RunFolder:
 
     @classmethod
     @contextmanager
-    def creating(cls, folder: str | Path, *, overwrite: bool) -> Iterator["RunFolder"]:
+    def creating(cls, folder: str | Path, *, overwrite: bool, lock: RunLock) -> Iterator["RunFolder"]:
         """An empty run folder; where the block raises, it is gone, and a run that was to be replaced is back in it.
 
-        Raises OutputExistsError where something is there that is not to be overwritten.
+        `lock` holds it from its first file on. Raises OutputExistsError where something is there that is not to be
+        overwritten, RunInUseError where another process trains into it.
         """
         run = cls(Path(folder))
         remedy = "pass --resume to go on with it, --overwrite to replace it, or choose another output folder"
         with creating_folder(
-            run.folder, marker=run.recipe_file.name, own_names=OWN_NAMES, overwrite=overwrite, remedy=remedy
+            run.folder,
+            marker=run.recipe_file.name,
+            own_names=OWN_NAMES,
+            overwrite=overwrite,
+            remedy=remedy,
+            claim=lock.take,
+            claim_name=LOCK_FILE,
         ):
             yield run
 
@@ -80,25 +90,40 @@ class RunFolder:
     def recipe(self) -> Recipe:
         return Recipe.load(self.recipe_file)
 
-    def corpus(self) -> Corpus:
-        """The corpus of this run, here or where it was prepared. Raises InputError where it has changed since."""
-        reference_file = self.folder / CORPUS_REFERENCE
-        if not reference_file.is_file():
-            return Corpus.open(self.folder / "corpus")
-        reference = json.loads(reference_file.read_text("utf-8"))
-        corpus = Corpus.open(self.folder / reference["folder"])
-        if corpus.digest != reference["digest"]:
+    def corpus(self, *, accept_changes: bool = False) -> Corpus:
+        """The corpus of this run, here or where it was prepared. Raises InputError where it has changed since, unless
+        that is accepted.
+        """
+        corpus = Corpus.open(self.corpus_folder)
+        reference = self._reference() or {"digest": corpus.digest}
+        if corpus.digest != reference["digest"] and not accept_changes:
             raise InputError(
                 f"{corpus.folder}: the corpus has changed since this run (digest {corpus.digest}, "
-                f"not {reference['digest']}); restore it or pretrain again"
+                f"not {reference['digest']}); restore it or pretrain again, or train on with it: "
+                f"primase pretrain --resume {self.folder} --accept-changes"
             )
         return corpus
+
+    @property
+    def corpus_folder(self) -> Path:
+        """Where the corpus lies: within this folder, or where it was prepared."""
+        reference = self._reference()
+        return self.folder / (reference["folder"] if reference else "corpus")
+
+    @property
+    def refers_to_corpus(self) -> bool:
+        """Whether the corpus lies outside this folder."""
+        return (self.folder / CORPUS_REFERENCE).is_file()
+
+    def _reference(self) -> dict | None:
+        file = self.folder / CORPUS_REFERENCE
+        return json.loads(file.read_text("utf-8")) if file.is_file() else None
 
     def refer_to(self, corpus: Corpus) -> None:
         """Note a corpus that lies outside this folder, by its relative path, so that both can be moved together."""
         relative = os.path.relpath(corpus.folder, self.folder)
         reference = {"folder": relative, "digest": corpus.digest}
-        (self.folder / CORPUS_REFERENCE).write_text(json.dumps(reference, indent=2) + "\n", "utf-8")
+        write_whole(self.folder / CORPUS_REFERENCE, (json.dumps(reference, indent=2) + "\n").encode())
 
 
 def is_corpus(path: str | Path) -> bool:

@@ -2,8 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from primase.errors import InputError, OutputExistsError
@@ -26,31 +26,54 @@ def write_whole(file: Path, content: bytes) -> Path:
 
 
 @contextmanager
-def creating_folder(folder: Path, *, marker: str, own_names: Set[str], overwrite: bool, remedy: str) -> Iterator[None]:
+def creating_folder(
+    folder: Path,
+    *,
+    marker: str,
+    own_names: Set[str],
+    overwrite: bool,
+    remedy: str,
+    claim: Callable[[Path], None] = lambda folder: None,
+    claim_name: str = "",
+) -> Iterator[None]:
     """An empty folder; where the block raises, it is gone, and what was to be replaced is back in it.
+
+    `claim` is called with the folder that is to be replaced, and then with the new one; where it raises, they stay as
+    they are. It may leave the file `claim_name` in them.
 
     Only a folder with the file `marker` and nothing but `own_names` is ever replaced: somebody's project may have a
     file of that name too, and must not be deleted for it. Raises OutputExistsError for all else that is there, and with
     `remedy` where `overwrite` is not set.
     """
     aside = folder.with_name(f".{folder.name}.replaced")
-    if _may_be_replaced(folder, marker, own_names, overwrite, remedy):
+    is_replaced = _may_be_replaced(folder, marker, own_names, overwrite, remedy, claim_name)
+    if is_replaced:
+        claim(folder)
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
+    is_claimed = False
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        claim(folder)
+        is_claimed = True
         yield
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        if aside.exists():
+        if is_claimed:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            with suppress(OSError):  # somebody else's by now
+                folder.rmdir()
+        if is_replaced and not folder.exists():
             aside.rename(folder)
         raise
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _may_be_replaced(folder: Path, marker: str, own_names: Set[str], overwrite: bool, remedy: str) -> bool:
+def _may_be_replaced(
+    folder: Path, marker: str, own_names: Set[str], overwrite: bool, remedy: str, claim_name: str
+) -> bool:
     """Whether there is something to replace. Raises OutputExistsError where something is there that must stay."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {claim_name}):
         return False
     if not (folder / marker).is_file():
         raise OutputExistsError(f"{folder}: exists and is no run of Primase; choose another output folder")

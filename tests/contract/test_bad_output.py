@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -126,28 +125,6 @@ def test_output_without_permission(primase, inputs, finished_run, workplace):
     for arguments in writing_commands(inputs, finished_run, "locked/x").values():
         refusal = primase(*arguments).refusal
         assert "locked" in refusal and "Permission denied; change the permissions, or choose another" in refusal
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """`small_disk("size=64k")` is an empty disk of that size, which only root can make."""
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root can make a small disk")
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounts = 0
-
-    def mount(options: str) -> Path:
-        nonlocal mounts
-        result = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True)
-        if result.returncode:
-            pytest.skip(f"no small disk can be made here: {result.stderr.strip()}")
-        mounts += 1
-        return place
-
-    yield mount
-    for _ in range(mounts):
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def test_full_disk_at_whatever_file(primase, inputs, finished_run, small_disk, workplace):

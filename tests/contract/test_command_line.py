@@ -39,10 +39,12 @@ PROMISED = {
         "--minutes",
         "--column",
         "--resume",
+        "--skip-damaged",
+        "--accept-changes",
         "--overwrite",
         "--json",
     },
-    "check": {"--sequences", "--column", "--json"},
+    "check": {"--sequences", "--column", "--files", "--json"},
     "evaluate": {
         "--sequences",
         "--count-on",

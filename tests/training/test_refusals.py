@@ -45,10 +45,8 @@ def test_resume_with_another_recipe(stopped):
     own.write_text(text.replace("learning_rate = 0.005", "learning_rate = 0.25"))
     with pytest.raises(CheckpointError) as error:
         resume(stopped)
-    noted = complete_checkpoints(stopped)[-1].facts["recipe_digest"]
-    assert f"another recipe (digest {noted}, not {tiny_recipe(training__learning_rate=0.25).digest()})" in one_line(
-        error
-    )
+    assert "another recipe (training.learning_rate: 0.25, not 0.005)" in one_line(error)
+    assert "--accept-changes" in one_line(error)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +77,9 @@ def test_resume_where_a_referred_corpus_was_prepared_anew(genome, tmp_path, befo
 def test_resume_without_a_checkpoint(stopped, tmp_path):
     for checkpoint in complete_checkpoints(stopped):
         (checkpoint.folder / "complete.json").unlink()
-    with pytest.raises(CheckpointError, match="no complete checkpoint to go on from; start again with --overwrite"):
+    with pytest.raises(
+        CheckpointError, match=r"no complete checkpoint to go on from: .*; start again with --overwrite"
+    ):
         resume(stopped)
     with pytest.raises(MissingFileError, match="no run here"):
         resume(tmp_path / "nowhere")

@@ -5,10 +5,23 @@ import signal
 
 import pytest
 
+from primase.corpus.rows import TrainingRows
+from primase.errors import CheckpointError
+from primase.run_folder import RunFolder
 from primase.training import checkpoints, training_setup
 from primase.training.checkpoints import MARKER, complete_checkpoints
 from primase.training.run import pretrain, resume
-from tests.training.runs import DENSE, EXPERTS, assert_same_run, metrics, timeless_metrics, tiny_recipe
+from primase.training.trainer import PretrainingTrainer
+from tests.training.runs import (
+    DENSE,
+    EXPERTS,
+    assert_same_run,
+    metrics,
+    timeless_metrics,
+    tiny_recipe,
+    unequal,
+    weights,
+)
 
 RECIPES = {
     "experts": tiny_recipe(EXPERTS),
@@ -113,14 +126,14 @@ def test_a_complete_checkpoint_is_not_written_again(genome, before_batch, tmp_pa
     monkeypatch.setattr(
         checkpoints,
         "writing_checkpoint",
-        lambda run, step, facts: written.append(step) or writing_checkpoint(run, step, facts),
+        lambda run, step, *facts: written.append(step) or writing_checkpoint(run, step, *facts),
     )
     stopped_after(21, before_batch)
     assert pretrain(genome, tmp_path / "run", RECIPES["experts"]).steps == 10
     assert written == [5, 10]
 
 
-def test_damaged_checkpoints_are_passed_over(undisturbed, genome, before_batch, tmp_path):
+def test_damaged_checkpoints_are_named_and_passed_over_when_asked(undisturbed, genome, before_batch, tmp_path):
     """One without its marker, one with a file cut off: the run goes on from the one before, and makes them again."""
     stopped_after(35, before_batch)
     stopped = pretrain(genome, tmp_path / "run", RECIPES["experts"].replace({"training.keep_checkpoints": 9}))
@@ -131,8 +144,12 @@ def test_damaged_checkpoints_are_passed_over(undisturbed, genome, before_batch, 
     assert complete_checkpoints(stopped.run)[-1] == step_10
     shutil.copytree(step_17.folder, step_17.folder.with_name(".step-000016.partial"))
 
+    with pytest.raises(CheckpointError) as error:
+        resume(stopped.run)
+    assert f"{step_17.folder / MARKER} is missing" in str(error.value)
+    assert f"(step 10) with primase pretrain --resume {stopped.run} --skip-damaged" in str(error.value)
     begun = []
-    resume(stopped.run, on_step=lambda step, *_: begun.append(step))
+    resume(stopped.run, skip_damaged=True, on_step=lambda step, *_: begun.append(step))
     assert begun == list(range(11, 21))
     assert_same_run(stopped.run, undisturbed("experts").run)
     assert list(stopped.run.glob("checkpoints/.*")) == []
@@ -163,3 +180,87 @@ def test_the_written_recipe_repeats_a_run_by_the_clock(genome, tmp_path):
     written = (first.run / "recipe.toml").read_text()
     assert written == (again.run / "recipe.toml").read_text()
     assert 'precision = "auto"' not in written
+
+
+def test_resuming_reads_no_rows_before_its_place(genome, before_batch, tmp_path, monkeypatch):
+    """Deep in an epoch as at its beginning: rows that were trained on are skipped by number, and not fetched."""
+    fetched, get_row = [], TrainingRows.__getitem__
+    monkeypatch.setattr(TrainingRows, "__getitem__", lambda rows, row: fetched.append(row) or get_row(rows, row))
+    for step in (1, 9, 11, 19):  # an epoch is ten steps of eight rows
+        run = tmp_path / f"after-{step}"
+        with monkeypatch.context() as patch:
+            patch.setattr(PretrainingTrainer, "training_step", _stopping_in_the_step_after(step))
+            assert pretrain(genome, run, RECIPES["experts"]).steps == step
+        fetched.clear()
+        rows_before_step = []
+        resume(run, on_step=lambda *_, seen=rows_before_step: seen.append(len(fetched)))
+        assert rows_before_step[0] <= 8 + 4, "those of the step, and a batch that is fetched ahead"
+        assert len(fetched) == 8 * (20 - step)
+
+
+def _stopping_in_the_step_after(step):
+    training_step = PretrainingTrainer.training_step
+
+    def stopping(trainer, *args, **kwargs):
+        if trainer.state.global_step == step:
+            signal.raise_signal(signal.SIGTERM)
+        return training_step(trainer, *args, **kwargs)
+
+    return stopping
+
+
+def test_killed_before_the_first_checkpoint_a_run_begins_anew(undisturbed, genome, tmp_path, monkeypatch):
+    """With lines of the metrics on disk, and the lock of the killed process."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(checkpoints, "writing_checkpoint", kill)
+        pretrain(genome, tmp_path / "run", RECIPES["experts"])
+    assert [line["step"] for line in metrics(tmp_path / "run")] == [3, 5]
+    resume(tmp_path / "run")
+    assert_same_run(tmp_path / "run", undisturbed("experts").run)
+
+
+def test_a_metrics_file_that_somebody_shortened(undisturbed, genome, before_batch, tmp_path):
+    """What is gone is gone; the steps after it are there once, whatever stops the run afterwards."""
+    stopped_after(21, before_batch)
+    run = pretrain(genome, tmp_path / "run", RECIPES["experts"]).run
+    file = run / "metrics.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[2:]))
+    stopped_after(13, before_batch)
+    assert resume(run).steps == 16
+    resume(run)
+    assert timeless_metrics(run) == timeless_metrics(undisturbed("experts").run)[2:]
+
+
+def test_a_damaged_best_checkpoint_does_not_become_the_final_model(genome, before_batch, tmp_path, validation_gives):
+    """The last weights can be taken instead, by the options that the message names."""
+    validation_gives(1.0, 1.9, 1.9, 1.9)
+    best = tmp_path / "run" / "checkpoints" / "step-000005" / "model.safetensors"
+
+    def flip_a_bit(_trainer):
+        content = bytearray(best.read_bytes())
+        content[-1] ^= 1
+        best.write_bytes(content)
+
+    before_batch(30, flip_a_bit)
+    with pytest.raises(CheckpointError, match=r"step-000005/model\.safetensors has changed .*keep_best=false") as error:
+        pretrain(genome, tmp_path / "run", RECIPES["experts"])
+    assert "\n" not in str(error.value) and not (tmp_path / "run" / "final").exists()
+    recipe = RunFolder(tmp_path / "run").recipe().replace({"training.keep_best": False})
+    resume(tmp_path / "run", recipe=recipe, accept_changes=True)
+    last = complete_checkpoints(tmp_path / "run")[-1].folder
+    assert unequal(weights(tmp_path / "run" / "final"), weights(last)) == []
+
+
+def test_killed_while_preparing_there_is_nothing_to_go_on_from(genome, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.toml").write_text(RECIPES["experts"].to_toml())
+    with pytest.raises(CheckpointError, match=r"stopped before it was prepared.*start again with --overwrite"):
+        resume(tmp_path / "run")
+    pretrain(genome, tmp_path / "run", RECIPES["experts"].replace({"training.steps": 1}), overwrite=True)

@@ -139,7 +139,7 @@ def test_a_corpus_with_a_file_gone_is_named(tmp_path, name):
     file = write_fasta(tmp_path / "g.fa", {"chr1": sequence(5000)})
     prepare([file], tmp_path / "corpus", recipe())
     (tmp_path / "corpus" / name).unlink()
-    with pytest.raises(InputError, match=f"{name}: missing or cut off"):
+    with pytest.raises(InputError, match=f"{name} is missing; run primase prepare again"):
         Corpus.open(tmp_path / "corpus")
 
 
@@ -177,3 +177,34 @@ def test_a_draw_for_measuring_is_of_neighbours(tmp_path):
     assert len(draw_runs(corpus, "heldout", 10_000, seed=1)) and (draw_runs(corpus, "heldout", 1, seed=1)).size == 1
     np.testing.assert_array_equal(draw_runs(corpus, "heldout", None, seed=0), corpus.part("heldout"))
     np.testing.assert_array_equal(draw_runs(corpus, "heldout", 10**9, seed=0), corpus.part("heldout"))
+
+
+def test_a_file_that_is_no_longer_what_was_prepared_is_named(tmp_path):
+    """Cut off: as it is opened. Changed: when all is read."""
+    settings = recipe(tokenizer__kind="byte-pair", tokenizer__vocabulary_tokens=64)
+    folder = prepare([write_fasta(tmp_path / "g.fa", {"chr1": sequence(20_000)})], tmp_path / "corpus", settings).folder
+    assert Corpus.open(folder).damage() is None
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name != "corpus.json"]
+    assert {"bases.bin", "tokens.bin", "windows.npy", "tokenizer.json"} <= {file.name for file in files}
+    for file in files:
+        before = file.read_bytes()
+        file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        assert Corpus.open(folder).damage().startswith(f"{file} has changed since it was written (SHA-256 ")
+        file.write_bytes(before[:-1])
+        with pytest.raises(
+            InputError, match=rf"{file} has {len(before) - 1:,} bytes, not {len(before):,}; run primase"
+        ):
+            Corpus.open(folder)
+        file.write_bytes(before)
+    assert Corpus.open(folder).damage() is None
+
+
+def test_a_corpus_of_before_checksums_is_read(tmp_path):
+    folder = prepare([write_fasta(tmp_path / "g.fa", {"chr1": sequence(2000)})], tmp_path / "corpus", recipe()).folder
+    description = json.loads((folder / "corpus.json").read_text())
+    del description["bytes_of_file"], description["sha256_of_file"]
+    (folder / "corpus.json").write_text(json.dumps(description))
+    assert Corpus.open(folder).damage() is None
+    (folder / "bases.bin").write_bytes(b"A")
+    with pytest.raises(InputError, match=r"bases\.bin: missing or cut off"):
+        Corpus.open(folder)

@@ -1,5 +1,7 @@
 """primase check: the self-tests of a model."""
 
+import dataclasses
+import json
 import textwrap
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +28,9 @@ def command(
         ),
     ] = None,
     column: options.Column = None,
+    files: Annotated[
+        bool, typer.Option("--files", help="Only check the files of a run: corpus, checkpoints, final model.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Test that a model can be trusted with sequences.
@@ -34,12 +39,27 @@ def command(
     all bases come back from the tokenizer? Does it know both strands? Does the router of its experts learn?
     Writes checks.json into a run. Exit code 0 where all is well, 1 where a test failed, 2 for a mistake in the command.
     """
+    if files:
+        _check_files(Path(model), as_json)
+        return
     from primase.checks import check
 
     with writing(Path(model)), Display() as display:
         result = check(model, sequences=sequences, column=column, progress=display.stage)
     typer.echo(result.model_dump_json(indent=2) if as_json else table(result))
     if not result.passed:
+        raise typer.Exit(FAILED)
+
+
+def _check_files(run: Path, as_json: bool) -> None:
+    from primase.training.run_files import check_files
+
+    result = check_files(run)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(result), indent=2))
+    else:
+        typer.echo("\n".join([f"{run}: {result.checked_files} files checked, {result.bytes:,} bytes", *result.lines]))
+    if result.damaged:
         raise typer.Exit(FAILED)
 
 

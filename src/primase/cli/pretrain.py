@@ -38,6 +38,15 @@ def command(
     minutes: options.Minutes = None,
     column: options.Column = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="With --resume: go on from the newest checkpoint that is whole.")
+    ] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes", help="With --resume: go on although recipe, corpus, tokenizer or version are others."
+        ),
+    ] = False,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -51,12 +60,21 @@ def command(
         raise InputError("give a genome to begin with, or --resume RUN to go on with a run, one of them")
     if resume is not None and (output is not None or overwrite):
         raise InputError(f"--resume {resume}: goes on in its own folder; leave out --output and --overwrite")
+    if resume is None and (skip_damaged or accept_changes):
+        raise InputError("--skip-damaged and --accept-changes are for a run that goes on; give --resume RUN with them")
     overrides = options.overrides(settings, minutes, column)
     output = resume or output or _default_output(sources[0])
     with writing(output), Display() as display:
         if resume is not None:
             own = _recipe_for_resume(resume, recipe, overrides)
-            result = run.resume(resume, recipe=own, on_step=display.step, on_checking=display.stage)
+            result = run.resume(
+                resume,
+                recipe=own,
+                skip_damaged=skip_damaged,
+                accept_changes=accept_changes,
+                on_step=display.step,
+                on_checking=display.stage,
+            )
         else:
             result = run.pretrain(
                 sources,

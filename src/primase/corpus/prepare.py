@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from primase.checksums import files_of, sha256
 from primase.corpus.cut import cut_windows
 from primase.corpus.ingest import Progress, Records, names_of, write_bases
 from primase.corpus.split import PARTS, UNUSED, SplitChoice, split_windows
@@ -59,6 +60,7 @@ def prepare(
         tokenizer.save_pretrained(partial / "tokenizer")
         token_facts = _tokenize(corpus, SequenceEncoder(tokenizer), progress)
         description = _describe(files, records, corpus, choice, recipe) | token_facts
+        description |= files_of(partial, known={"bases.bin": records.bases_sha256})
         (partial / "corpus.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
         if output.exists():
             shutil.rmtree(output)
@@ -179,7 +181,7 @@ def _describe(files: list[Path], records: Records, corpus: Corpus, choice: Split
         checksum.update(chunk)
     return {
         "schema_version": SCHEMA_VERSION,
-        "sources": [{"name": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files],
+        "sources": [{"name": file.name, "bytes": file.stat().st_size, "sha256": sha256(file)} for file in files],
         "records": len(records.places.starts),
         "from_table": records.from_table,
         "base_counts": records.base_counts,
@@ -195,11 +197,6 @@ def _describe(files: list[Path], records: Records, corpus: Corpus, choice: Split
             "unused": int(bases_per_part[UNUSED]),
             "outside_windows": sum(records.base_counts[letter] for letter in "ACGTN") - int(bases_per_part.sum()),
         },
-        "tokenizer_sha256": _sha256(corpus.folder / "tokenizer" / "tokenizer.json"),
+        "tokenizer_sha256": sha256(corpus.folder / "tokenizer" / "tokenizer.json"),
         "digest": checksum.hexdigest()[:16],
     }
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

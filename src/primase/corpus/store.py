@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from primase import checksums
 from primase.corpus.split import PARTS, ReadBases
 from primase.errors import InputError, MissingFileError
 from primase.results import Leakage
@@ -59,12 +60,22 @@ class Corpus:
                 f"{folder}: written by a newer Primase (schema {description['schema_version']}, this program reads "
                 f"up to {SCHEMA_VERSION}); update Primase"
             )
+        problem = checksums.wrong_size(folder, description)
+        if problem:
+            raise InputError(f"{problem}; run primase prepare again, or pretrain again")
         bases = sum(description["base_counts"][letter] for letter in "ACGTN")
         for name, size in (("bases.bin", bases), ("windows.npy", None), ("records.parquet", None)):
             file = folder / name
             if not file.is_file() or (size is not None and file.stat().st_size != size):
                 raise InputError(f"{file}: missing or cut off; run primase prepare again, or pretrain again")
         return cls(folder, description)
+
+    def damage(self) -> str | None:
+        """The first file that is not what it was when the corpus was prepared, in words; every file is read for it.
+
+        None where all is well, or where an older Primase prepared the corpus and noted no checksums.
+        """
+        return checksums.damage(self.folder, self.description)
 
     @cached_property
     def windows(self) -> np.ndarray:

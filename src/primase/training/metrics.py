@@ -5,15 +5,18 @@ The counters travel with every checkpoint, so that a resumed run writes the line
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from primase.errors import CheckpointError
 from primase.models.routers import find_routers, watch_choices
 
 
@@ -34,6 +37,10 @@ class Progress:
     measured_step: int = 0
     """The step of the newest measurement on the validation part."""
     measurements_without_better: int = 0
+    lowest_step_loss: float | None = None
+    """Nats a token of the best optimizer step so far."""
+    exploded_steps: int = 0
+    """So many of the newest steps in a row had a loss that means an explosion."""
 
     def begin_line(self) -> None:
         """Set the sums for the next line to zero."""
@@ -57,15 +64,30 @@ class MetricsFile:
 
     def keep(self, lines: int) -> None:
         """Forget the lines after the first `lines`: their steps will be made again."""
-        written = self.file.read_text("utf-8").splitlines(keepends=True) if self.file.exists() else []
-        partial_file = self.file.with_name(f".{self.file.name}.partial")
-        partial_file.write_text("".join(written[:lines]), "utf-8")
-        partial_file.replace(self.file)
-        self.lines = lines
+        self.lines = 0
+        if self.file.exists():
+            with open(self.file, "r+b") as written:
+                sizes = [len(line) for line in islice(written, lines)]
+                written.truncate(sum(sizes))
+            self.lines = len(sizes)  # fewer where somebody has shortened the file
+
+    def flush_to_disk(self) -> None:
+        """A checkpoint counts on the lines before it, also where the power fails."""
+        if self.file.exists():
+            with open(self.file, "rb") as written:
+                os.fsync(written.fileno())
 
     def append(self, values: dict[str, Any]) -> None:
-        with open(self.file, "a", encoding="utf-8") as out:
-            out.write(json.dumps(values) + "\n")
+        """Raises CheckpointError where the disk refuses the line; a half of one is forgotten when the run goes on."""
+        line = json.dumps(values) + "\n"
+        try:
+            with open(self.file, "a", encoding="utf-8") as out:
+                out.write(line)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.file}: a line of {len(line)} bytes cannot be written ({error.strerror}); free some space on "
+                f"that disk and go on with primase pretrain --resume {self.file.parent}"
+            ) from error
         self.lines += 1
 
 

@@ -54,6 +54,30 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self.param_groups = self._muon.param_groups + self._adamw.param_groups
 
 
+def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """What the groups of a fresh optimizer are set to: learning rates, decay, betas."""
+    return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+
+
+def restore_settings(
+    optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LambdaLR, fresh: list[dict[str, Any]]
+) -> None:
+    """Set groups and scheduler, both loaded from a checkpoint, to `fresh` where it differs from what was loaded."""
+    loaded = settings_of(optimizer)
+    if [_lasting(group) for group in loaded] == [_lasting(group) for group in fresh]:
+        return
+    for group, settings, factor in zip(optimizer.param_groups, fresh, scheduler.lr_lambdas, strict=True):
+        group |= _lasting(settings)
+        group["lr"] = settings["initial_lr"] * factor(scheduler.last_epoch)
+    scheduler.base_lrs = [settings["initial_lr"] for settings in fresh]
+    scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+
+
+def _lasting(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without the rate of the moment."""
+    return {name: value for name, value in settings.items() if name != "lr"}
+
+
 class MuonInFp32(torch.optim.Muon):
     """torch.optim.Muon with its orthogonalisation in the number format of the weights.
 

@@ -23,16 +23,17 @@ from primase.models.build import build_model, silence_transformers
 from primase.recipe import Recipe
 from primase.report.card import write_card
 from primase.report.page import write_report
-from primase.run_folder import RunFolder, is_corpus
+from primase.run_folder import PROVENANCE, RunFolder, is_corpus
+from primase.run_lock import RunLock
 from primase.training import checkpoints
 from primase.training.arguments import training_arguments
 from primase.training.callbacks import ProgressReport, Report, StopSignals
 from primase.training.plan import Plan, plan_training
+from primase.training.stopped import open_stopped
 from primase.training.trainer import PretrainingTrainer
-from primase.training.training_setup import TrainingSetup
+from primase.training.training_setup import CORPUS_SECTIONS, TrainingSetup
 from primase.version import __version__
-
-CORPUS_SECTIONS = ("seed", "data", "split", "tokenizer")
+from primase.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -67,55 +68,47 @@ def pretrain(
     """Train a DNA language model from scratch on FASTA files, tables, or a corpus folder.
 
     Writes the run folder `output`, the self-tests of the final model in checks.json. Raises RecipeError, InputError,
-    OutputExistsError or ModelError before anything is trained; later NonFiniteLossError, and CheckpointError where a
-    checkpoint cannot be written.
+    OutputExistsError, RunInUseError or ModelError before anything is trained; later NonFiniteLossError or
+    ExplodedLossError, and CheckpointError where a checkpoint cannot be written.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     _refuse_sources_inside(sources, output)
     _refuse_several_processes()
     _refuse_missing_trackers(recipe)
-    with RunFolder.creating(output, overwrite=overwrite) as run:
-        run.recipe_file.write_text(recipe.to_toml(), "utf-8")  # known as a run, even if the process is killed now
-        setup = TrainingSetup.open(recipe, open_or_prepare(sources, run, recipe, on_preparing))
-        plan = plan_training(setup)
-        setup = setup.resolved(plan.steps, is_compiled=plan.is_compiled)
-        _write_provenance(run, setup)
-    on_plan(plan)
-    return _checked(_train(run, setup, plan.warnings, on_step, resume_from=None), on_checking)
+    with RunLock() as lock:
+        with RunFolder.creating(output, overwrite=overwrite, lock=lock) as run:
+            run.recipe_file.write_text(recipe.to_toml(), "utf-8")  # known as a run, even if the process is killed now
+            setup = TrainingSetup.open(recipe, open_or_prepare(sources, run, recipe, on_preparing))
+            plan = plan_training(setup)
+            setup = setup.resolved(plan.steps, is_compiled=plan.is_compiled)
+            _write_provenance(run, setup)
+        on_plan(plan)
+        return _checked(_train(run, setup, plan.warnings, on_step, resume_from=None), on_checking)
 
 
 def resume(
     run_folder: str | Path,
     *,
     recipe: Recipe | None = None,
+    skip_damaged: bool = False,
+    accept_changes: bool = False,
     on_step: Report = lambda step, steps, metrics: None,
     on_checking: Callable[[str, float], None] = lambda what, share: None,
 ) -> PretrainingResult:
-    """Go on with an interrupted run from its newest complete checkpoint, bitwise as if it had not stopped.
+    """Go on with an interrupted run from its newest checkpoint, bitwise as if it had not stopped.
 
-    Raises CheckpointError where there is none, or where it belongs to another recipe, corpus or tokenizer.
+    A run that was killed before its first checkpoint begins anew. Raises CheckpointError where the newest checkpoint is
+    damaged (with `skip_damaged` the newest good one is taken), or where recipe, corpus, tokenizer or version of Primase
+    are not those of the checkpoint (with `accept_changes` the run goes on with those that are there); InputError where
+    the corpus is damaged; RunInUseError where another process trains into the run.
     """
     _refuse_several_processes()
     run = RunFolder.open(run_folder)
-    own = run.recipe()
-    if recipe is not None and recipe != own:
-        raise CheckpointError(
-            f"{run.folder}: the run was begun with another recipe ({'; '.join(recipe.differences(own)[:3])}); "
-            "resume without recipe options, or pretrain into another folder"
-        )
-    saved = checkpoints.complete_checkpoints(run.folder)
-    if not saved:
-        raise CheckpointError(f"{run.folder}: no complete checkpoint to go on from; start again with --overwrite")
-    setup = TrainingSetup.open(own, run.corpus())
-    for name, value in setup.facts.items():
-        noted, what = saved[-1].facts.get(name), name.removesuffix("_digest")
-        if noted != value:
-            raise CheckpointError(
-                f"{saved[-1].folder}: the checkpoint belongs to another {what} (digest {noted}, not {value}); "
-                f"restore the {what} or pretrain again"
-            )
-    return _checked(_train(run, setup, (), on_step, resume_from=saved[-1]), on_checking)
+    with RunLock() as lock:
+        lock.take(run.folder)
+        setup, checkpoint = open_stopped(run, recipe, skip_damaged=skip_damaged, accept_changes=accept_changes)
+        return _checked(_train(run, setup, (), on_step, resume_from=checkpoint), on_checking)
 
 
 def open_or_prepare(
@@ -130,6 +123,9 @@ def open_or_prepare(
             f"{sources[0]}: prepared with other {', '.join(CORPUS_SECTIONS)} settings than this recipe's; "
             "prepare it with the same recipe and --set options, or give the sequences themselves"
         )
+    damage = corpus.damage()
+    if damage:
+        raise InputError(f"{damage}: the corpus is damaged; restore it, or prepare it again")
     run.refer_to(corpus)
     return corpus
 
@@ -193,6 +189,8 @@ def _train(
         peak_flops=hardware.matrix_product_flops(setup.device, setup.precision),
         callbacks=[ProgressReport(on_step), stop],
     )
+    if resume_from is None:
+        trainer.metrics_file.keep(0)  # of a run that was killed before its first checkpoint
     try:
         trainer.train(resume_from_checkpoint=str(resume_from.folder) if resume_from else None)
     finally:
@@ -227,20 +225,23 @@ def _checked(result: PretrainingResult, on_checking: Callable[[str, float], None
 
 def _write_final(run: RunFolder, setup: TrainingSetup, model: PreTrainedModel, best_step: int | None) -> None:
     if best_step is not None:
-        best = checkpoints.read_checkpoint(checkpoints.checkpoint_folder(run.folder, best_step))
-        if best is None:
+        best = checkpoints.checkpoint_folder(run.folder, best_step)
+        damage = checkpoints.damage_of(best)
+        if damage:
             raise CheckpointError(
-                f"{run.folder}: the best checkpoint (step {best_step}) is gone; resume from an earlier one"
+                f"{damage}: the best checkpoint is damaged; restore it, or take the last weights instead with "
+                f"primase pretrain --resume {run.folder} --set training.keep_best=false --accept-changes"
             )
-        checkpoints.load_weights(model, best.folder)
-    with checkpoints.writing_folder(run.folder, run.final.name) as folder:
+        checkpoints.load_weights(model, best)
+    needed = checkpoints.bytes_of_state(model)
+    with checkpoints.writing_folder(run.folder, run.final.name, checkpoints.FINAL_MARKER, {}, needed) as folder:
         model.save_pretrained(folder)
         setup.tokenizer.model_max_length = setup.rows.row_tokens
         setup.tokenizer.save_pretrained(folder)
 
 
 def _write_provenance(run: RunFolder, setup: TrainingSetup) -> None:
-    run.recipe_file.write_text(setup.recipe.to_toml(), "utf-8")
+    write_whole(run.recipe_file, setup.recipe.to_toml().encode())
     libraries = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "pyarrow", "safetensors")
     environment = {
         "schema_version": 1,
@@ -254,4 +255,4 @@ def _write_provenance(run: RunFolder, setup: TrainingSetup) -> None:
         "corpus_digest": setup.corpus.digest,
         "sources": setup.corpus.description["sources"],
     }
-    (run.folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", "utf-8")
+    write_whole(run.folder / PROVENANCE, (json.dumps(environment, indent=2) + "\n").encode())

@@ -20,14 +20,15 @@ from torch import nn
 from transformers import PreTrainedModel, TrainingArguments
 
 from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, StepSampler, TrainingRows, next_tokens
-from primase.errors import NonFiniteLossError
+from primase.errors import CheckpointError, NonFiniteLossError
 from primase.models.build import count_parameters, experts
 from primase.models.compiling import compile_layers, uncompiled
 from primase.models.losses import batch_nats
 from primase.recipe import TrainingSettings
-from primase.training import checkpoints
+from primase.training import checkpoints, explosion, optimizers
 from primase.training.metrics import MetricsFile, Progress, RouterHealth
 from primase.training.optimizers import MuonWithAdamW
+from primase.training.random_state import random_state, set_random_state
 
 PROGRESS_FILE = "progress.json"
 
@@ -152,7 +153,7 @@ class PretrainingTrainer(transformers.Trainer):
         self, model: nn.Module, inputs: dict, num_items_in_batch: torch.Tensor | None = None
     ) -> torch.Tensor:
         if self._is_at_step_begin():
-            self._at_step_begin = _random_state(), copy.copy(self.progress), self.router_health.load.clone()
+            self._at_step_begin = random_state(), copy.copy(self.progress), self.router_health.load.clone()
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not math.isfinite(self.progress.nats_since_log):
             self._refuse_not_finite("training loss", self.state.global_step + 1)
@@ -167,16 +168,23 @@ class PretrainingTrainer(transformers.Trainer):
         # In fp16 an overflow is expected: the gradient scaler skips such a step and lowers its scale.
         if self.accelerator.scaler is None and not math.isfinite(norm):
             self._refuse_not_finite("gradient", self.state.global_step + 1)
+        self._refuse_exploded()
         return norm
 
     def _refuse_not_finite(self, what: str, step: int) -> None:
-        saved = checkpoints.complete_checkpoints(self.run)
-        kept = f"the last checkpoint is {saved[-1].folder}" if saved else "no checkpoint had been written"
         raise NonFiniteLossError(
-            f"{self.run}: the {what} is not finite at step {step}; the weights were not touched and {kept}. "
-            f"Try a lower training.learning_rate (now {self.settings.learning_rate:g}), a longer "
-            "training.warmup_fraction, or training.precision=fp32"
+            f"{self.run}: the {what} is not finite at step {step}; the weights were not touched and "
+            f"{explosion.kept(self.run)}. {explosion.advice(self.run, self.settings)}"
         )
+
+    def _refuse_exploded(self) -> None:
+        """Before the optimizer step, as all targets of the step have been counted."""
+        before = self._at_step_begin[1]
+        tokens = self.progress.tokens_since_log - before.tokens_since_log
+        nats = self.progress.nats_since_log - before.nats_since_log
+        vocabulary = len(self._bases_per_token)
+        if tokens and explosion.note_step(self.progress, nats / tokens, vocabulary):
+            explosion.refuse(self.run, self.state.global_step + 1, vocabulary, self.settings)
 
     # ---- optimizer ----
 
@@ -221,6 +229,7 @@ class PretrainingTrainer(transformers.Trainer):
             logs = self._training_metrics(logs["learning_rate"])
         logs = {"step": self.state.global_step, "epoch": self.state.epoch, **logs}
         super().log(logs)
+        self.state.log_history.clear()  # metrics.jsonl has it; each checkpoint would hold all of it again
         if self.is_world_process_zero():
             self.metrics_file.append(logs)
 
@@ -267,11 +276,27 @@ class PretrainingTrainer(transformers.Trainer):
             if checkpoints.read_checkpoint(checkpoints.checkpoint_folder(self.run, step)) is None:
                 if not self._is_at_step_begin():
                     self._go_back_to_step_begin()
-                with checkpoints.writing_checkpoint(self.run, step, self.facts) as folder:
+                needed = checkpoints.bytes_of_state(self.model, self.optimizer)
+                with checkpoints.writing_checkpoint(self.run, step, self.facts, needed) as folder:
                     self._write_checkpoint(folder)
-            checkpoints.delete_old_checkpoints(self.run, self.settings.keep_checkpoints, self.state.best_global_step)
+            if not self.progress.exploded_steps:  # else the older ones may be needed
+                keep, best_step = self.settings.keep_checkpoints, self.state.best_global_step
+                checkpoints.delete_old_checkpoints(self.run, keep, best_step)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Then the settings of this run's recipe again, for a changed one that was accepted."""
+        fresh = optimizers.settings_of(self.optimizer)
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{checkpoint}: its optimizer is not that of the recipe ({self.settings.optimizer}); restore "
+                "training.optimizer or pretrain again"
+            ) from error
+        optimizers.restore_settings(self.optimizer, self.lr_scheduler, fresh)
 
     def _write_checkpoint(self, folder: Path) -> None:
+        self.metrics_file.flush_to_disk()
         self.save_model(str(folder), _internal_call=True)
         self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
@@ -283,8 +308,8 @@ class PretrainingTrainer(transformers.Trainer):
 
     def _go_back_to_step_begin(self) -> None:
         """A run is stopped in the middle of an accumulation: its micro-batches are made again when it is resumed."""
-        random_state, self.progress, self.router_health.load = self._at_step_begin
-        _set_random_state(random_state)
+        state, self.progress, self.router_health.load = self._at_step_begin
+        set_random_state(state)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Weights and configuration only: transformers would add its arguments as a pickle."""
@@ -296,13 +321,3 @@ class PretrainingTrainer(transformers.Trainer):
         self.progress = Progress.read(folder / PROGRESS_FILE)
         self.router_health.load = torch.tensor(self.progress.expert_load_since_log)
         self.metrics_file.keep(self.progress.metrics_lines)
-
-
-def _random_state() -> tuple[torch.Tensor, list[torch.Tensor]]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-
-
-def _set_random_state(state: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1]:
-        torch.cuda.set_rng_state_all(state[1])

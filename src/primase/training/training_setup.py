@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,10 @@ from primase.recipe import Recipe
 from primase.scoring import LoadedModel, score_windows
 from primase.sequence_encoder import SequenceEncoder
 from primase.tokenizers import load_tokenizer
+from primase.version import __version__
+
+CORPUS_SECTIONS = ("seed", "data", "split", "tokenizer")
+"""What of a recipe a corpus depends on."""
 
 BASES_MEASURED_AT_ONCE = 50_000
 """A signal to stop waits for the measurement of so many bases: some seconds."""
@@ -63,9 +68,11 @@ class TrainingSetup:
         return replace(self, recipe=self.recipe.replace(changes))
 
     @property
-    def facts(self) -> dict[str, str]:
-        """What a checkpoint must have in common with the run that goes on from it."""
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint must have in common with the run that goes on from it; `recipe` is for the message."""
         return {
+            "primase_version": __version__,
+            "recipe": self.recipe.model_dump(mode="json"),
             "recipe_digest": self.recipe.digest(),
             "corpus_digest": self.corpus.digest,
             "tokenizer_digest": self.corpus.description["tokenizer_sha256"][:16],
