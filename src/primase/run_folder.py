@@ -18,11 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from primase.corpus.store import Corpus
-from primase.errors import InputError, MissingFileError
+from primase.errors import InputError, MissingFileError, NewerFileError
+from primase.own_files import read_json
 from primase.recipe import Recipe
+from primase.results import Checks, Evaluation
 from primase.whole_files import creating_folder
 
 CORPUS_REFERENCE = "corpus.reference.json"
+REFERENCE_SCHEMA_VERSION = 1
+ENVIRONMENT_SCHEMA_VERSION = 1
 
 OWN_NAMES = {
     "recipe.toml", "environment.json", "corpus", CORPUS_REFERENCE, "metrics.jsonl", "checkpoints", "final",
@@ -39,13 +43,28 @@ class RunFolder:
 
     @classmethod
     def open(cls, folder: str | Path) -> "RunFolder":
-        """Raises MissingFileError where `folder` is no run."""
+        """Raises MissingFileError where `folder` is no run, NewerFileError where a newer Primase wrote into it."""
         run = cls(Path(folder))
         if not run.recipe_file.is_file():
             raise MissingFileError(
                 f"{folder}: no run here (recipe.toml is missing); give a folder that primase pretrain wrote"
             )
+        run.refuse_newer_files()
         return run
+
+    def refuse_newer_files(self) -> None:
+        """Raises NewerFileError where a newer Primase has written into the run, before anything of it is replaced."""
+        for file, newest in (
+            (self.folder / "environment.json", ENVIRONMENT_SCHEMA_VERSION),
+            (self.evaluation_file, Evaluation.model_fields["schema_version"].default),
+            (self.checks_file, Checks.model_fields["schema_version"].default),
+        ):
+            try:
+                read_json(file, schema=newest, remedy="")
+            except NewerFileError:
+                raise
+            except InputError:
+                continue  # absent or damaged: its readers say what they miss
 
     @classmethod
     @contextmanager
@@ -85,19 +104,23 @@ class RunFolder:
         reference_file = self.folder / CORPUS_REFERENCE
         if not reference_file.is_file():
             return Corpus.open(self.folder / "corpus")
-        reference = json.loads(reference_file.read_text("utf-8"))
-        corpus = Corpus.open(self.folder / reference["folder"])
-        if corpus.digest != reference["digest"]:
+        remedy = "name the corpus folder in it, or pretrain again"
+        reference = read_json(reference_file, schema=REFERENCE_SCHEMA_VERSION, remedy=remedy)
+        place, digest = reference.get("folder"), reference.get("digest")
+        if not isinstance(place, str) or not isinstance(digest, str) or "\0" in place:
+            raise InputError(f"{reference_file}: damaged: names no corpus; {remedy}")
+        corpus = Corpus.open(self.folder / place)  # wherever it is: what is no corpus is refused
+        if corpus.digest != digest:
             raise InputError(
                 f"{corpus.folder}: the corpus has changed since this run (digest {corpus.digest}, "
-                f"not {reference['digest']}); restore it or pretrain again"
+                f"not {digest}); restore it or pretrain again"
             )
         return corpus
 
     def refer_to(self, corpus: Corpus) -> None:
         """Note a corpus that lies outside this folder, by its relative path, so that both can be moved together."""
         relative = os.path.relpath(corpus.folder, self.folder)
-        reference = {"folder": relative, "digest": corpus.digest}
+        reference = {"schema_version": REFERENCE_SCHEMA_VERSION, "folder": relative, "digest": corpus.digest}
         (self.folder / CORPUS_REFERENCE).write_text(json.dumps(reference, indent=2) + "\n", "utf-8")
 
 

@@ -18,6 +18,8 @@ from primase.corpus.rows import PaddingCollator
 from primase.errors import InputError, MissingFileError, ModelError
 from primase.hub import MODEL_FILES, local_folder
 from primase.models.build import silence_transformers
+from primase.models.trial import refuse_unfit
+from primase.own_files import one_line
 from primase.run_folder import RunFolder
 from primase.sequence_encoder import SequenceEncoder
 from primase.tokenizers import load_tokenizer
@@ -104,6 +106,7 @@ def load_model(name_or_folder: str | Path, *, causal: bool = True) -> LoadedMode
             output_loading_info=True,
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,  # else transformers asks at the terminal whether to run code of the folder
         )
     except Exception as error:  # transformers and safetensors raise a dozen types here
         raise ModelError(
@@ -117,13 +120,24 @@ def load_model(name_or_folder: str | Path, *, causal: bool = True) -> LoadedMode
         )
     device = hardware.best_device()
     hardware.keep_freed_memory(device)
-    model = model.eval().to(device)
-    return LoadedModel(model, tokenizer, SequenceEncoder(tokenizer), context_tokens(model, tokenizer))
+    return assembled(place, model.eval().to(device), tokenizer)
+
+
+def assembled(place: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LoadedModel:
+    """Raises ModelError, which names `place`, where the two do not fit each other or a sequence cannot be read."""
+    try:
+        encoder, tokens = SequenceEncoder(tokenizer), context_tokens(model, tokenizer)
+    except BaseException as error:  # of values that cannot be; a panic of the Rust library is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ModelError(f"{place}: the tokenizer cannot be used ({one_line(error)}); save it again") from error
+    refuse_unfit(place, model, encoder, tokens)
+    return LoadedModel(model, tokenizer, encoder, tokens)
 
 
 def context_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """The smaller of the model's positions and the tokenizer's stated maximum."""
-    return min(getattr(model.config, "max_position_embeddings", 1024), tokenizer.model_max_length)
+    return int(min(getattr(model.config, "max_position_embeddings", 1024), tokenizer.model_max_length))
 
 
 def score_windows(

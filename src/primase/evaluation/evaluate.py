@@ -77,6 +77,7 @@ def evaluate(
         )
     corpus = run.corpus() if is_run and not (sequences and count_on) else None
     if not sequences:
+        run.refuse_newer_files()
         _refuse_without_heldout_part(run, corpus)
     marks = read_annotations(annotations) if annotations else None
     method = Method.of_run(run, stride_fraction) if is_run else Method.of_model(stride_fraction)

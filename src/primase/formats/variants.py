@@ -80,7 +80,7 @@ class VariantFile:
             self.header.append(line)
             if line.encode("utf-8", "surrogateescape").startswith(_COLUMNS_LINE):
                 break
-        if not self.header or not self.header[-1].startswith("#CHROM"):
+        if not self.header or not self.header[-1].encode("utf-8", "surrogateescape").startswith(_COLUMNS_LINE):
             raise InputError(
                 f"{self.file}: not a VCF: no line #CHROM, POS, ID, REF, ALT, QUAL, FILTER, INFO with tabs in between; "
                 "add the header, or write the variants as VCF"

@@ -4,6 +4,7 @@ A checkpoint is written under a hidden name, its marker last, and renamed in one
 of another size than the marker says, does not exist for this module.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,7 +17,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-from primase.errors import CheckpointError
+from primase.errors import CheckpointError, InputError, NewerFileError
+from primase.own_files import one_line, read_json
 
 SCHEMA_VERSION = 1
 MARKER = "complete.json"
@@ -53,7 +55,9 @@ def writing_checkpoint(run: Path, step: int, facts: dict) -> Iterator[Path]:
         sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.is_file()}
         for name in sizes:
             _flush_to_disk(folder / name)
-        marker = {"schema_version": SCHEMA_VERSION, "step": step, "bytes_of_file": sizes} | facts
+        checksums = {name: _sha256(folder / name) for name in sizes}
+        marker = {"schema_version": SCHEMA_VERSION, "step": step, "bytes_of_file": sizes, "sha256_of_file": checksums}
+        marker |= facts
         (folder / MARKER).write_text(json.dumps(marker, indent=2) + "\n", "utf-8")
         _flush_to_disk(folder / MARKER)
 
@@ -97,15 +101,40 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     Raises CheckpointError where a newer Primase wrote it.
     """
     try:
-        marker = json.loads((folder / MARKER).read_text("utf-8"))
-        if any((folder / name).stat().st_size != size for name, size in marker["bytes_of_file"].items()):
-            return None
-        schema_version, step = marker["schema_version"], marker["step"]
-    except (OSError, ValueError, KeyError, TypeError):
+        marker = read_json(folder / MARKER, schema=SCHEMA_VERSION, remedy="go on from another checkpoint")
+    except NewerFileError as error:
+        raise CheckpointError(str(error)) from None
+    except InputError:
         return None
-    if schema_version > SCHEMA_VERSION:
-        raise CheckpointError(f"{folder}: written by a newer Primase (schema {schema_version}); update Primase")
+    sizes, step = marker.get("bytes_of_file"), marker.get("step")
+    if not isinstance(sizes, dict) or not isinstance(step, int):
+        return None
+    for name in sizes:
+        if Path(name).name != name or name == "..":
+            raise CheckpointError(
+                f"{folder / MARKER}: names a file outside of the checkpoint ({name}); who wrote it? Remove the folder"
+            )
+    if any(not (folder / name).is_file() or (folder / name).stat().st_size != size for name, size in sizes.items()):
+        return None
     return Checkpoint(folder, step, marker)
+
+
+def refuse_changed(checkpoint: Checkpoint) -> None:
+    """Raises CheckpointError where a file is not what was written, by the checksums in the marker."""
+    for name, checksum in checkpoint.facts.get("sha256_of_file", {}).items():
+        file = checkpoint.folder / Path(name).name
+        if not file.is_file() or _sha256(file) != checksum:
+            raise damaged(checkpoint.folder, f"{name} is not what was written")
+
+
+def damaged(folder: Path, reason: str) -> CheckpointError:
+    """What to raise where `folder` cannot be gone on from."""
+    return CheckpointError(f"{folder}: damaged: {reason}; remove this folder to go on from the checkpoint before")
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def delete_old_checkpoints(run: Path, keep: int, best_step: int | None) -> None:
@@ -121,8 +150,11 @@ def load_weights(model: PreTrainedModel, folder: Path) -> None:
     transformers' own resume reads the file as it is, one key an expert, and skips what does not match; reading through
     the model class converts it first (huggingface/transformers issue 48805).
     """
-    loaded = type(model).from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
-    model.load_state_dict(loaded.state_dict(), strict=True)
+    try:
+        loaded = type(model).from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+        model.load_state_dict(loaded.state_dict(), strict=True)
+    except Exception as error:  # transformers, safetensors and torch raise a dozen types here
+        raise damaged(folder, f"its weights cannot be loaded ({one_line(error)})") from error
 
 
 def _flush_to_disk(path: Path) -> None:

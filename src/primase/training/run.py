@@ -23,7 +23,7 @@ from primase.models.build import build_model, silence_transformers
 from primase.recipe import Recipe
 from primase.report.card import write_card
 from primase.report.page import write_report
-from primase.run_folder import RunFolder, is_corpus
+from primase.run_folder import ENVIRONMENT_SCHEMA_VERSION, RunFolder, is_corpus
 from primase.training import checkpoints
 from primase.training.arguments import training_arguments
 from primase.training.callbacks import ProgressReport, Report, StopSignals
@@ -107,6 +107,7 @@ def resume(
     saved = checkpoints.complete_checkpoints(run.folder)
     if not saved:
         raise CheckpointError(f"{run.folder}: no complete checkpoint to go on from; start again with --overwrite")
+    checkpoints.refuse_changed(saved[-1])
     setup = TrainingSetup.open(own, run.corpus())
     for name, value in setup.facts.items():
         noted, what = saved[-1].facts.get(name), name.removesuffix("_digest")
@@ -243,7 +244,7 @@ def _write_provenance(run: RunFolder, setup: TrainingSetup) -> None:
     run.recipe_file.write_text(setup.recipe.to_toml(), "utf-8")
     libraries = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "pyarrow", "safetensors")
     environment = {
-        "schema_version": 1,
+        "schema_version": ENVIRONMENT_SCHEMA_VERSION,
         "primase": __version__,
         "python": platform.python_version(),
         "libraries": {name: library_version(name) for name in libraries},

@@ -292,7 +292,10 @@ class PretrainingTrainer(transformers.Trainer):
         folder = Path(resume_from_checkpoint)
         checkpoints.load_weights(self.model, folder)
         self.progress = Progress.read(folder / PROGRESS_FILE)
-        self.router_health.load = torch.tensor(self.progress.expert_load_since_log)
+        load = torch.tensor(self.progress.expert_load_since_log)
+        if load.numel() != self.router_health.load.numel():
+            raise checkpoints.damaged(folder, f"{PROGRESS_FILE} is of another model")
+        self.router_health.load = load
         self.metrics_file.keep(self.progress.metrics_lines)
 
 
