@@ -40,6 +40,7 @@ class Case:
     arguments: list[str]
     outcome: Outcome
     seconds: float
+    """Of the processor."""
 
 
 def cases(inputs: Inputs, workplace: Path, numbers: Sequence[int], seed: int, kinds: Sequence[str]) -> Iterator[Case]:
@@ -50,10 +51,10 @@ def cases(inputs: Inputs, workplace: Path, numbers: Sequence[int], seed: int, ki
         folder = workplace / "case"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        begun = time.perf_counter()
+        begun = time.process_time()
         arguments = KINDS[kind](chance, inputs, folder)
         outcome = run(arguments, folder, may_change=_outputs(arguments))
-        yield Case(number, kind, arguments, outcome, time.perf_counter() - begun)
+        yield Case(number, kind, arguments, outcome, time.process_time() - begun)
 
 
 def _outputs(arguments: list[str]) -> list[str]:

@@ -27,7 +27,7 @@ SUCCESS, REFUSED, FAILED = "success", "refused", "failed"
 SECONDS_OF_A_CASE = 20.0
 
 _PROGRESS = re.compile(r"[A-Za-z0-9 -]+: \d+%.*")
-_NOT_FINITE = re.compile(rb"(?<![A-Za-z0-9_.<>/-])[-+]?(nan|inf|infinity)(?![A-Za-z0-9_.<>/-])", re.IGNORECASE)
+_NOT_FINITE = re.compile(rb"(?<![A-Za-z0-9_./-])[-+]?(nan|inf|infinity)(?![A-Za-z0-9_./-])", re.IGNORECASE)
 _OUTPUT_TEXTS = frozenset({".json", ".tsv", ".csv", ".vcf", ".bed", ".bedgraph", ".jsonl"})
 
 
@@ -143,6 +143,8 @@ def _complaint(code: int, trace: str, out: str, err: str) -> str:
         return f"exit code {code}"
     lines = [line for line in err.splitlines() if line and not _PROGRESS.fullmatch(line)]
     if code == 0:
+        if not all(line.isprintable() for line in out.splitlines()):
+            return "control characters on stdout"
         strange = [line for line in lines if re.search(r"Warning\b|Error\b|Traceback", line)]
         return f"on stderr: {strange[0][:120]}" if strange else ""
     if len(lines) != 1 or not lines[0].startswith("primase: "):

@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTr
 from primase import hardware
 from primase.corpus.rows import PaddingCollator
 from primase.errors import InputError, MissingFileError, ModelError
-from primase.hub import MODEL_FILES, local_folder
+from primase.hub import MODEL_FILES, local_folder, refuse_paths_outside
 from primase.models.build import silence_transformers
 from primase.models.trial import refuse_unfit
 from primase.own_files import one_line
@@ -97,6 +97,7 @@ def load_model(name_or_folder: str | Path, *, causal: bool = True) -> LoadedMode
     folder = local_folder(place, MODEL_FILES)
     if not (folder / "config.json").is_file():
         raise ModelError(f"{place}: no model here (config.json is missing); give a run, a model folder or a Hub name")
+    refuse_paths_outside(folder)
     tokenizer = load_tokenizer(folder)
     model_class = AutoModelForCausalLM if causal else AutoModel
     try:

@@ -33,6 +33,7 @@ from primase.cli import (
     tracks,
 )
 from primase.errors import PrimaseError
+from primase.safe_text import printable, without_secrets
 from primase.version import __version__
 
 
@@ -107,16 +108,8 @@ def main() -> None:
     try:
         app(prog_name="primase")
     except PrimaseError as error:
-        print(f"primase: {_printable(str(error))}", file=sys.stderr)
+        print(f"primase: {printable(without_secrets(' '.join(str(error).split())))}", file=sys.stderr)
         sys.exit(2)
-
-
-def _printable(text: str) -> str:
-    """One line; a name in it may hold what would move the cursor, colour the terminal or turn the writing round."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in " ".join(text.split())
-    )
 
 
 def _leave_on_signal(number: int, _: FrameType | None) -> None:

@@ -19,7 +19,7 @@ from primase.finetuning.folder import FinetuningFolder
 from primase.finetuning.results import Finetuning
 from primase.finetuning.task import Task
 from primase.finetuning.windows import batches, padded
-from primase.hub import MODEL_FILES, local_folder
+from primase.hub import MODEL_FILES, local_folder, refuse_paths_outside
 from primase.models.build import silence_transformers
 from primase.own_files import one_line, read_json
 from primase.run_folder import RunFolder
@@ -193,6 +193,7 @@ def _folder(name_or_folder: str | Path) -> Path:
         folder = local_folder(name_or_folder, MODEL_FILES)
     if not (folder / "config.json").is_file():
         raise ModelError(f"{place}: no model here (config.json is missing); give a run, a model folder or a Hub name")
+    refuse_paths_outside(folder)
     return folder
 
 

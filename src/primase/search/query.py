@@ -100,7 +100,7 @@ def read_description(folder: Path) -> SearchIndex:
 def bed(result: SearchResult) -> bytes:
     """The hits as BED6: name is QUERY:START-END/RANK of the window of the query, score 1,000 times the similarity."""
     lines = [
-        f"{hit.record}\t{hit.start}\t{hit.end}\t{'_'.join(hit.query.split())}:{hit.query_start}-{hit.query_end}/{hit.rank}\t"
+        f"{'_'.join(hit.record.split())}\t{hit.start}\t{hit.end}\t{'_'.join(hit.query.split())}:{hit.query_start}-{hit.query_end}/{hit.rank}\t"
         f"{round(1000 * max(0.0, min(1.0, hit.similarity)))}\t{hit.strand}\n"
         for hit in result.hits
     ]

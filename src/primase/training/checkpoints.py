@@ -120,8 +120,11 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def refuse_changed(checkpoint: Checkpoint) -> None:
-    """Raises CheckpointError where a file is not what was written, by the checksums in the marker."""
-    for name, checksum in checkpoint.facts.get("sha256_of_file", {}).items():
+    """Raises CheckpointError where a file is not what was written, by the checksums in the marker, if it has any."""
+    checksums = checkpoint.facts.get("sha256_of_file", {})
+    if not isinstance(checksums, dict):
+        raise damaged(checkpoint.folder, f"{MARKER} holds no checksums")
+    for name, checksum in checksums.items():
         file = checkpoint.folder / Path(name).name
         if not file.is_file() or _sha256(file) != checksum:
             raise damaged(checkpoint.folder, f"{name} is not what was written")
@@ -130,6 +133,17 @@ def refuse_changed(checkpoint: Checkpoint) -> None:
 def damaged(folder: Path, reason: str) -> CheckpointError:
     """What to raise where `folder` cannot be gone on from."""
     return CheckpointError(f"{folder}: damaged: {reason}; remove this folder to go on from the checkpoint before")
+
+
+@contextmanager
+def damage_told(folder: str | Path | None) -> Iterator[None]:
+    """What torch has against a file of a checkpoint, or refuses to unpickle, becomes a CheckpointError."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # of zip, pickle, torch and numpy, a dozen types
+        raise damaged(Path(folder or "."), f"the optimizer's state cannot be loaded ({one_line(error)})") from error
 
 
 def _sha256(file: Path) -> str:

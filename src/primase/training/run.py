@@ -12,7 +12,7 @@ from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainerState
 
 from primase import hardware
 from primase.checks import check
@@ -20,10 +20,12 @@ from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus
 from primase.errors import CheckpointError, InputError, MissingExtraError, PrimaseError
 from primase.models.build import build_model, silence_transformers
+from primase.own_files import one_line
 from primase.recipe import Recipe
 from primase.report.card import write_card
 from primase.report.page import write_report
 from primase.run_folder import ENVIRONMENT_SCHEMA_VERSION, RunFolder, is_corpus
+from primase.safe_text import command_without_secrets
 from primase.training import checkpoints
 from primase.training.arguments import training_arguments
 from primase.training.callbacks import ProgressReport, Report, StopSignals
@@ -108,6 +110,7 @@ def resume(
     if not saved:
         raise CheckpointError(f"{run.folder}: no complete checkpoint to go on from; start again with --overwrite")
     checkpoints.refuse_changed(saved[-1])
+    _refuse_broken_state(saved[-1].folder)
     setup = TrainingSetup.open(own, run.corpus())
     for name, value in setup.facts.items():
         noted, what = saved[-1].facts.get(name), name.removesuffix("_digest")
@@ -117,6 +120,14 @@ def resume(
                 f"restore the {what} or pretrain again"
             )
     return _checked(_train(run, setup, (), on_step, resume_from=saved[-1]), on_checking)
+
+
+def _refuse_broken_state(folder: Path) -> None:
+    """transformers reads this file before it lets us in."""
+    try:
+        TrainerState.load_from_json(str(folder / "trainer_state.json"))
+    except Exception as error:  # of JSON, of a key that is not there, of a key too many
+        raise checkpoints.damaged(folder, f"trainer_state.json cannot be read ({one_line(error)})") from error
 
 
 def open_or_prepare(
@@ -250,7 +261,7 @@ def _write_provenance(run: RunFolder, setup: TrainingSetup) -> None:
         "libraries": {name: library_version(name) for name in libraries},
         "hardware": hardware.describe(),
         "precision": setup.precision,
-        "command": sys.argv,
+        "command": command_without_secrets(sys.argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "corpus_digest": setup.corpus.digest,
         "sources": setup.corpus.description["sources"],

@@ -288,6 +288,14 @@ class PretrainingTrainer(transformers.Trainer):
         """Weights and configuration only: transformers would add its arguments as a pickle."""
         self.model.save_pretrained(output_dir, state_dict=state_dict)
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with checkpoints.damage_told(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with checkpoints.damage_told(checkpoint):
+            super()._load_rng_state(checkpoint)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
         checkpoints.load_weights(self.model, folder)
