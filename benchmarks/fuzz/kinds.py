@@ -297,3 +297,6 @@ KINDS: dict[str, Kind] = {
         run_folder, checkpoint, model_folder, corpus, compressed, vectors, index, simulation, arguments,
     )
 }  # fmt: skip
+
+DEAR = {"annotations", "regions", "checkpoint", "run folder", "vectors"}
+"""Kinds whose cases take long where they end well; they are drawn half as often."""

@@ -18,10 +18,12 @@ import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import typer
 
 SUCCESS, REFUSED, FAILED = "success", "refused", "failed"
 SECONDS_OF_A_CASE = 20.0
@@ -29,6 +31,9 @@ SECONDS_OF_A_CASE = 20.0
 _PROGRESS = re.compile(r"[A-Za-z0-9 -]+: \d+%.*")
 _NOT_FINITE = re.compile(rb"(?<![A-Za-z0-9_./-])[-+]?(nan|inf|infinity)(?![A-Za-z0-9_./-])", re.IGNORECASE)
 _OUTPUT_TEXTS = frozenset({".json", ".tsv", ".csv", ".vcf", ".bed", ".bedgraph", ".jsonl"})
+
+
+_built_once = cache(typer.main.get_command)
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def run(
     code, trace = 0, ""
     with (
         patch.object(sys, "argv", ["primase", *arguments]),
+        patch("typer.main.get_command", _built_once),  # which takes longer than most cases
         contextlib.chdir(folder),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),

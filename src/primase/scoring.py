@@ -253,7 +253,8 @@ def batches(rows: list[Row], model: PreTrainedModel) -> Iterator[list[Row]]:
 def padded(loaded: LoadedModel, rows: list[np.ndarray]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Model inputs for token rows, and int64 [rows]: where each row begins in them."""
     side = loaded.tokenizer.padding_side
-    pad = loaded.tokenizer.pad_token_id if loaded.tokenizer.pad_token_id is not None else 0
+    pad, embeddings = loaded.tokenizer.pad_token_id, loaded.model.get_input_embeddings().num_embeddings
+    pad = pad if pad is not None and pad < embeddings else 0  # any token: nothing sees it
     inputs = PaddingCollator(pad, side)([torch.from_numpy(row) for row in rows])
     del inputs["labels"]
     if "attention_mask" in inputs:

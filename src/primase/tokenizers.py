@@ -131,6 +131,8 @@ def load_tokenizer(name_or_folder: str | Path) -> "PreTrainedTokenizerFast":
         )
     if not is_folder and (folder.exists() or not _may_be_hub_name(name_or_folder)):
         raise ModelError(f"{folder}: no such tokenizer folder: give the folder that holds tokenizer.json")
+    if is_folder:
+        _refuse_template(folder / "tokenizer.json")
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(str(name_or_folder), local_files_only=is_folder)
     except Exception as error:  # the Rust library raises plain Exception for a malformed file
@@ -143,6 +145,23 @@ def load_tokenizer(name_or_folder: str | Path) -> "PreTrainedTokenizerFast":
             "give one that is complete in tokenizer.json"
         )
     return tokenizer
+
+
+def _refuse_template(file: Path) -> None:
+    """Raises ModelError for a template with a special token that it does not define: the Rust library would panic, with
+    a hundred lines on stderr. All else that is wrong with the file is told by that library.
+    """
+    try:
+        processor = json.loads(file.read_text("utf-8"))["post_processor"]
+        parts = [processor, *processor.get("processors", [])]
+        for part in (part for part in parts if part.get("type") == "TemplateProcessing"):
+            names = {piece["SpecialToken"]["id"] for piece in part["single"] + part["pair"] if "SpecialToken" in piece}
+            if unknown := sorted(names - part["special_tokens"].keys()):
+                raise ModelError(f"{file}: the template names {unknown[0]}, which it does not define; save it again")
+    except ModelError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
 
 
 def _may_be_hub_name(name: str | Path) -> bool:

@@ -223,4 +223,7 @@ def _from_pretrained(name: str | Path, folder: Path, **options) -> tuple[PreTrai
 
 
 def _loaded(place: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LoadedModel:
+    pad, embeddings = model.config.pad_token_id, model.get_input_embeddings().num_embeddings
+    if pad is not None and not 0 <= pad < embeddings:
+        raise ModelError(f"{place}: the padding token {pad} has no embedding, of which there are {embeddings}")
     return assembled(place, model.eval().to(hardware.best_device()), tokenizer)
