@@ -277,8 +277,15 @@ def _score_batch(loaded: LoadedModel, batch: list[Row], scores: list[WindowScore
     # Row by row, so that what is made of the logits stays in a processor's cache.
     results = [_priced(of_row[:-1], ids[1:]) for of_row, ids in zip(logits, input_ids, strict=True)]
     for row, start, values in zip(batch, starts.tolist(), results, strict=True):
+        refuse_not_finite(values[0][row.scored(start)])
         place, scored, score = slice(row.slot, row.end), row.scored(start), scores[row.window]
         score.nats[place], score.confidence[place], score.is_likeliest[place] = (part[scored] for part in values)
+
+
+def refuse_not_finite(values: np.ndarray | torch.Tensor) -> None:
+    """Raises ModelError where what a model computed holds something that is no number."""
+    if not np.isfinite(np.asarray(values)).all():
+        raise ModelError("the model's results are not finite; its weights or its config.json may be damaged")
 
 
 def _priced(logits: torch.Tensor, targets: torch.Tensor) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, NonNegativeInt, ValidationError
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from primase.errors import InputError
 
@@ -43,12 +43,19 @@ class _Description(BaseModel):
     tokenizer_sha256: str
     digest: str
     recipe_digest: str = ""
-    token_dtype: Literal["uint16", "uint32"] = "uint16"
+    token_dtype: Literal["uint16", "uint32"] | None = None
+    tokens: PositiveInt | None = None
     unknown_tokens: NonNegativeInt = 0
 
+    @model_validator(mode="after")
+    def _tokens_are_counted(self) -> "_Description":
+        if (self.token_dtype is None) != (self.tokens is None):
+            raise ValueError("token_dtype and tokens belong together")
+        return self
 
-def check_description(file: Path, values: Mapping[str, Any]) -> None:
-    """Raises InputError where a value in corpus.json is missing or cannot be."""
+
+def checked_description(file: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with what older corpora lack. Raises InputError where one in corpus.json is missing or cannot be."""
     try:
         _Description.model_validate(values, strict=True)
     except ValidationError as error:
@@ -57,3 +64,4 @@ def check_description(file: Path, values: Mapping[str, Any]) -> None:
         raise InputError(
             f"{file}: damaged: {where}: {problem['msg']}; run primase prepare again, or pretrain again"
         ) from None
+    return {"recipe_digest": "", "unknown_tokens": 0} | dict(values)

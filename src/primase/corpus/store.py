@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from primase.corpus.cut import WINDOW_DTYPE, chunks
-from primase.corpus.description import check_description
+from primase.corpus.description import checked_description
 from primase.corpus.split import PARTS, UNUSED, ReadBases
 from primase.errors import InputError, MissingFileError
 from primase.own_files import one_line, read_array, read_json
@@ -55,7 +55,7 @@ class Corpus:
             description = read_json(folder / "corpus.json", schema=SCHEMA_VERSION, remedy=REMEDY)
         except MissingFileError:
             raise MissingFileError(f"{folder}: no corpus here (corpus.json is missing); run primase prepare") from None
-        check_description(folder / "corpus.json", description)
+        description = checked_description(folder / "corpus.json", description)
         bases = sum(description["base_counts"][letter] for letter in "ACGTN")
         for name, size in (("bases.bin", bases), ("windows.npy", None), ("records.parquet", None)):
             file = folder / name
@@ -135,7 +135,13 @@ class Corpus:
 
     @cached_property
     def _tokens(self) -> np.ndarray:
-        return np.memmap(self.folder / "tokens.bin", np.dtype(self.description["token_dtype"]), mode="r")
+        return np.memmap(self.folder / "tokens.bin", np.dtype(self._token_dtype), mode="r")
+
+    @property
+    def _token_dtype(self) -> str:
+        if (name := self.description.get("token_dtype")) is None:
+            raise InputError(f"{self.folder / 'corpus.json'}: no tokens in it, and its tokenizer needs them; {REMEDY}")
+        return name
 
     @cached_property
     def token_starts(self) -> np.ndarray:
@@ -143,7 +149,7 @@ class Corpus:
         file, tokens = self.folder / "token_starts.npy", self.folder / "tokens.bin"
         starts = read_array(file, dtype=np.int64, remedy=REMEDY)
         fits = len(starts) == len(self.windows) + 1 and starts[0] == 0 and (np.diff(starts) >= 0).all()
-        size = np.dtype(self.description["token_dtype"]).itemsize * int(starts[-1]) if fits else -1
+        size = np.dtype(self._token_dtype).itemsize * int(starts[-1]) if fits else -1
         if not tokens.is_file() or tokens.stat().st_size != size:
             raise InputError(f"{file}: damaged, or tokens.bin is cut off; {REMEDY}")
         return starts

@@ -8,7 +8,7 @@ from primase.errors import ModelError
 from primase.own_files import one_line
 from primase.sequence_encoder import SequenceEncoder
 
-BASES = b"ACGTTGCA"
+BASES = 8 * b"ACGTTGCA"
 
 
 @torch.inference_mode()
