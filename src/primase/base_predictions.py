@@ -17,7 +17,7 @@ import torch
 
 from primase import dna
 from primase.errors import ModelError
-from primase.scoring import LoadedModel, Row, batch_logits, batches, groups, sliding_rows
+from primase.scoring import LoadedModel, Row, batch_logits, batches, groups, refuse_not_finite, sliding_rows
 from primase.sequence_encoder import SequenceEncoder
 
 UNKNOWN = 0.25
@@ -111,6 +111,7 @@ def _predict_batch(
         targets = torch.from_numpy(row.window_ids[row.slot : end]).to(logits.device)
         of_token, at_base, values = vocabulary.predict(row_logits[scored.start : scored.start + len(targets)], targets)
         places = first_base[row.window][row.slot : end][of_token] + at_base
+        refuse_not_finite(values)
         predictions[row.window][places] = values
 
 

@@ -26,6 +26,21 @@ def files_of(folder: Path, known: Mapping[str, str] | None = None) -> dict[str, 
     }
 
 
+def is_sound(marker: Mapping) -> bool:
+    """Whether sizes and checksums, where there are any, are of the kind that `files_of` writes."""
+    for part, kind in ((SIZES, int), (CHECKSUMS, str)):
+        noted = marker.get(part, {})
+        if not isinstance(noted, dict) or not all(isinstance(value, kind) for value in noted.values()):
+            return False
+    return True
+
+
+def name_outside(marker: Mapping) -> str | None:
+    """The first name in a sound marker that leads out of its folder, or None."""
+    names = [*marker.get(SIZES, {}), *marker.get(CHECKSUMS, {})]
+    return next((name for name in names if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name), None)
+
+
 def wrong_size(folder: Path, marker: Mapping) -> str | None:
     """The first file that is missing or of another length than `marker` says, in words; None where all are there.
 

@@ -13,6 +13,10 @@ class InputError(PrimaseError, ValueError):
     """A file or a sequence given by the user cannot be used."""
 
 
+class NewerFileError(InputError):
+    """A file was written by a newer Primase than this one."""
+
+
 class MissingFileError(InputError, FileNotFoundError):
     """A file or a folder named by the user is not there."""
 

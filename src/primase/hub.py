@@ -4,6 +4,7 @@ Left to itself, transformers asks for nine files, each of them six times: withou
 and a half minutes. One request decides here, and what was fetched before is found without a network.
 """
 
+import json
 from pathlib import Path
 
 from primase.errors import ModelError
@@ -11,6 +12,22 @@ from primase.errors import ModelError
 TOKENIZER_FILES = ("*.json",)
 CONFIGURATION_FILES = ("config.json",)
 MODEL_FILES = ("*.json", "model*.safetensors")
+
+
+def refuse_paths_outside(folder: Path) -> None:
+    """Raises ModelError where the index of the weights names a file that is not in the folder, and for an adapter,
+    which names another model to load.
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(f"{folder}: an adapter and not a whole model; merge it into its base and save that")
+    for index in sorted(folder.glob("*.index.json")):
+        try:
+            shards = json.loads(index.read_text("utf-8"))["weight_map"].values()
+            outside = [name for name in shards if Path(name).name != name]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise ModelError(f"{index}: not readable as an index of weights; download the model again") from None
+        if outside:
+            raise ModelError(f"{index}: names a file outside of its folder ({outside[0]}); do not trust this model")
 
 
 def local_folder(name_or_path: str | Path, files: tuple[str, ...]) -> Path:

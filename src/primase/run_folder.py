@@ -19,13 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from primase.corpus.store import Corpus
-from primase.errors import InputError, MissingFileError
+from primase.errors import InputError, MissingFileError, NewerFileError
+from primase.own_files import read_json
 from primase.recipe import Recipe
+from primase.results import Checks, Evaluation
 from primase.run_lock import LOCK_FILE, RunLock
 from primase.whole_files import creating_folder, write_whole
 
 CORPUS_REFERENCE = "corpus.reference.json"
 PROVENANCE = "environment.json"
+REFERENCE_SCHEMA_VERSION = 1
+ENVIRONMENT_SCHEMA_VERSION = 1
 
 OWN_NAMES = {
     "recipe.toml", PROVENANCE, "corpus", CORPUS_REFERENCE, "metrics.jsonl", "checkpoints", "final",
@@ -42,13 +46,28 @@ class RunFolder:
 
     @classmethod
     def open(cls, folder: str | Path) -> "RunFolder":
-        """Raises MissingFileError where `folder` is no run."""
+        """Raises MissingFileError where `folder` is no run, NewerFileError where a newer Primase wrote into it."""
         run = cls(Path(folder))
         if not run.recipe_file.is_file():
             raise MissingFileError(
                 f"{folder}: no run here (recipe.toml is missing); give a folder that primase pretrain wrote"
             )
+        run.refuse_newer_files()
         return run
+
+    def refuse_newer_files(self) -> None:
+        """Raises NewerFileError where a newer Primase has written into the run, before anything of it is replaced."""
+        for file, newest in (
+            (self.folder / PROVENANCE, ENVIRONMENT_SCHEMA_VERSION),
+            (self.evaluation_file, Evaluation.model_fields["schema_version"].default),
+            (self.checks_file, Checks.model_fields["schema_version"].default),
+        ):
+            try:
+                read_json(file, schema=newest, remedy="")
+            except NewerFileError:
+                raise
+            except InputError:
+                continue  # absent or damaged: its readers say what they miss
 
     @classmethod
     @contextmanager
@@ -116,13 +135,20 @@ class RunFolder:
         return (self.folder / CORPUS_REFERENCE).is_file()
 
     def _reference(self) -> dict | None:
-        file = self.folder / CORPUS_REFERENCE
-        return json.loads(file.read_text("utf-8")) if file.is_file() else None
+        """Place and digest of a corpus outside; what lies there and is no corpus is refused where it is opened."""
+        file, remedy = self.folder / CORPUS_REFERENCE, "name the corpus folder in it, or pretrain again"
+        if not self.refers_to_corpus:
+            return None
+        reference = read_json(file, schema=REFERENCE_SCHEMA_VERSION, remedy=remedy)
+        place, digest = reference.get("folder"), reference.get("digest")
+        if not isinstance(place, str) or not isinstance(digest, str) or "\0" in place:
+            raise InputError(f"{file}: damaged: names no corpus; {remedy}")
+        return reference
 
     def refer_to(self, corpus: Corpus) -> None:
         """Note a corpus that lies outside this folder, by its relative path, so that both can be moved together."""
         relative = os.path.relpath(corpus.folder, self.folder)
-        reference = {"folder": relative, "digest": corpus.digest}
+        reference = {"schema_version": REFERENCE_SCHEMA_VERSION, "folder": relative, "digest": corpus.digest}
         write_whole(self.folder / CORPUS_REFERENCE, (json.dumps(reference, indent=2) + "\n").encode())
 
 

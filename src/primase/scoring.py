@@ -16,8 +16,10 @@ from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTr
 from primase import hardware
 from primase.corpus.rows import PaddingCollator
 from primase.errors import InputError, MissingFileError, ModelError
-from primase.hub import MODEL_FILES, local_folder
+from primase.hub import MODEL_FILES, local_folder, refuse_paths_outside
 from primase.models.build import silence_transformers
+from primase.models.trial import refuse_unfit
+from primase.own_files import one_line
 from primase.run_folder import RunFolder
 from primase.sequence_encoder import SequenceEncoder
 from primase.tokenizers import load_tokenizer
@@ -95,6 +97,7 @@ def load_model(name_or_folder: str | Path, *, causal: bool = True) -> LoadedMode
     folder = local_folder(place, MODEL_FILES)
     if not (folder / "config.json").is_file():
         raise ModelError(f"{place}: no model here (config.json is missing); give a run, a model folder or a Hub name")
+    refuse_paths_outside(folder)
     tokenizer = load_tokenizer(folder)
     model_class = AutoModelForCausalLM if causal else AutoModel
     try:
@@ -104,6 +107,7 @@ def load_model(name_or_folder: str | Path, *, causal: bool = True) -> LoadedMode
             output_loading_info=True,
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,  # else transformers asks at the terminal whether to run code of the folder
         )
     except Exception as error:  # transformers and safetensors raise a dozen types here
         raise ModelError(
@@ -117,13 +121,24 @@ def load_model(name_or_folder: str | Path, *, causal: bool = True) -> LoadedMode
         )
     device = hardware.best_device()
     hardware.keep_freed_memory(device)
-    model = model.eval().to(device)
-    return LoadedModel(model, tokenizer, SequenceEncoder(tokenizer), context_tokens(model, tokenizer))
+    return assembled(place, model.eval().to(device), tokenizer)
+
+
+def assembled(place: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LoadedModel:
+    """Raises ModelError, which names `place`, where the two do not fit each other or a sequence cannot be read."""
+    try:
+        encoder, tokens = SequenceEncoder(tokenizer), context_tokens(model, tokenizer)
+    except BaseException as error:  # of values that cannot be; a panic of the Rust library is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ModelError(f"{place}: the tokenizer cannot be used ({one_line(error)}); save it again") from error
+    refuse_unfit(place, model, encoder, tokens)
+    return LoadedModel(model, tokenizer, encoder, tokens)
 
 
 def context_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """The smaller of the model's positions and the tokenizer's stated maximum."""
-    return min(getattr(model.config, "max_position_embeddings", 1024), tokenizer.model_max_length)
+    return int(min(getattr(model.config, "max_position_embeddings", 1024), tokenizer.model_max_length))
 
 
 def score_windows(
@@ -238,7 +253,8 @@ def batches(rows: list[Row], model: PreTrainedModel) -> Iterator[list[Row]]:
 def padded(loaded: LoadedModel, rows: list[np.ndarray]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Model inputs for token rows, and int64 [rows]: where each row begins in them."""
     side = loaded.tokenizer.padding_side
-    pad = loaded.tokenizer.pad_token_id if loaded.tokenizer.pad_token_id is not None else 0
+    pad, embeddings = loaded.tokenizer.pad_token_id, loaded.model.get_input_embeddings().num_embeddings
+    pad = pad if pad is not None and pad < embeddings else 0  # any token: nothing sees it
     inputs = PaddingCollator(pad, side)([torch.from_numpy(row) for row in rows])
     del inputs["labels"]
     if "attention_mask" in inputs:
@@ -261,8 +277,15 @@ def _score_batch(loaded: LoadedModel, batch: list[Row], scores: list[WindowScore
     # Row by row, so that what is made of the logits stays in a processor's cache.
     results = [_priced(of_row[:-1], ids[1:]) for of_row, ids in zip(logits, input_ids, strict=True)]
     for row, start, values in zip(batch, starts.tolist(), results, strict=True):
+        refuse_not_finite(values[0][row.scored(start)])
         place, scored, score = slice(row.slot, row.end), row.scored(start), scores[row.window]
         score.nats[place], score.confidence[place], score.is_likeliest[place] = (part[scored] for part in values)
+
+
+def refuse_not_finite(values: np.ndarray | torch.Tensor) -> None:
+    """Raises ModelError where what a model computed holds something that is no number."""
+    if not np.isfinite(np.asarray(values)).all():
+        raise ModelError("the model's results are not finite; its weights or its config.json may be damaged")
 
 
 def _priced(logits: torch.Tensor, targets: torch.Tensor) -> list[np.ndarray]:

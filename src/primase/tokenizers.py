@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 SPECIAL_TOKENS = ("[UNK]", "[BOS]", "[EOS]", "[PAD]")
 BASE_TOKENS = ("A", "C", "G", "T", "N")
+LARGEST_ID = 1 << 22
+"""Of a tokenizer made elsewhere; the library reserves memory up to the largest."""
+
 LARGEST_K = 8
 
 # Letters that are read as another one; whatever is neither here nor a base token becomes [UNK].
@@ -131,6 +134,8 @@ def load_tokenizer(name_or_folder: str | Path) -> "PreTrainedTokenizerFast":
         )
     if not is_folder and (folder.exists() or not _may_be_hub_name(name_or_folder)):
         raise ModelError(f"{folder}: no such tokenizer folder: give the folder that holds tokenizer.json")
+    if is_folder:
+        _refuse_harmful(folder / "tokenizer.json")
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(str(name_or_folder), local_files_only=is_folder)
     except Exception as error:  # the Rust library raises plain Exception for a malformed file
@@ -143,6 +148,28 @@ def load_tokenizer(name_or_folder: str | Path) -> "PreTrainedTokenizerFast":
             "give one that is complete in tokenizer.json"
         )
     return tokenizer
+
+
+def _refuse_harmful(file: Path) -> None:
+    """Raises ModelError for what would end the program within the Rust library: ids that would fill the memory, and a
+    template with a special token that it does not define. All else that is wrong with the file is told by that library.
+    """
+    try:
+        values = json.loads(file.read_text("utf-8"))
+        vocabulary, added = values["model"].get("vocab"), values.get("added_tokens") or []
+        ids = [*(vocabulary.values() if isinstance(vocabulary, dict) else ()), *(token["id"] for token in added)]
+        if max(ids, default=0) > LARGEST_ID:
+            raise ModelError(f"{file}: a token with the id {max(ids)}, more than any vocabulary has; save it again")
+        processor = values["post_processor"]
+        parts = [processor, *processor.get("processors", [])]
+        for part in (part for part in parts if part.get("type") == "TemplateProcessing"):
+            names = {piece["SpecialToken"]["id"] for piece in part["single"] + part["pair"] if "SpecialToken" in piece}
+            if unknown := sorted(names - part["special_tokens"].keys()):
+                raise ModelError(f"{file}: the template names {unknown[0]}, which it does not define; save it again")
+    except ModelError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
 
 
 def _may_be_hub_name(name: str | Path) -> bool:

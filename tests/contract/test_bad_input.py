@@ -271,7 +271,7 @@ def test_hub_names_without_a_network(primase, inputs, finished_run, workplace, n
             ["evaluate", "{run}", "--simulation", "{bad}/not_a_simulation.json"],
             "give the .json that was written beside the",
         ),
-        (["evaluate", "{run}", "--simulation", "{genome}"], "genome.fa: Invalid JSON"),
+        (["evaluate", "{run}", "--simulation", "{genome}"], "genome.fa: not readable (Expecting value"),
         (["pretrain"], "give a genome to begin with, or --resume RUN to go on with a run, one of them"),
         (["pretrain", "{genome}", "--resume", "{run}"], "give a genome to begin with, or --resume RUN"),
         (["pretrain", "--resume", "{bad}"], "no run here (recipe.toml is missing)"),

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pysam
 import pytest
 
+import primase
 from tests.conftest import REPOSITORY
 from tests.contract.test_readme import code_blocks
 
@@ -212,6 +213,11 @@ def test_token_scores_are_other_numbers_for_the_same_variants(primase, finished_
     a, b = rows_of("a.tsv"), rows_of("b.tsv")
     assert [row["status"] for row in a] == [row["status"] for row in b]
     assert [row["llr_nats"] for row in a] != [row["llr_nats"] for row in b]
+
+
+def test_one_region_from_python_is_a_list_of_one(finished_run, inputs, workplace):
+    result = primase.score(finished_run, genome=inputs / "genome.fa", regions="chr1:101-103", output="out.tsv")
+    assert (result.records, result.alternatives) == (3, 9)
 
 
 def test_every_base_of_a_region(primase, finished_run, inputs, genome, workplace):

@@ -175,6 +175,9 @@ def test_any_model_is_measured_on_any_sequences(tmp_path):
     assert counted.share_in_training == pytest.approx(seen / (seen + 670)) and alone.share_in_training is None
     assert "Warning: 84% of the 31-mers of these sequences stand in the training bases" in table(counted)
     assert "Warning" not in table(alone)
+    as_text = evaluate(str(model), sequences=str(tmp_path / "mine.fa"), count_on=str(tmp_path / "other.csv"))
+    as_lists = evaluate(model, sequences=[tmp_path / "mine.fa"], count_on=[tmp_path / "other.csv"])
+    assert as_text == as_lists, "one file is a list of one, not of letters"
     short = evaluate(model, sequences=[tmp_path / "mine.fa"], context_tokens=16)
     assert short.context_tokens == 16 and short.forward.bases == alone.forward.bases
     assert short.forward.bits_per_base != alone.forward.bits_per_base

@@ -124,6 +124,22 @@ def test_shared_passes_are_plain_passes(loaded, letters):
         assert ours[-1] == 0, "a change that changes nothing"
 
 
+@pytest.mark.parametrize("k", [1, 3, 4])
+def test_changes_that_lengthen_the_end_by_what_fills_the_last_kmer_up(k):
+    """A changed window may begin with all tokens of the window, the last of which spells bases that are not there."""
+    loaded, begins = tiny_model(k=k, context_tokens=64), b"TGAAAATTCACCGCGGGGCTTT"
+    windows = []
+    for bases in range(len(begins) - 4, len(begins) + 1):
+        text = np.frombuffer(begins[:bases], np.uint8)
+        last = text[-1:].tobytes()
+        added = [Edit(bases, bases, b"A" * count) for count in range(1, 6)]
+        grown = [Edit(bases - 1, bases, last + letters) for letters in (b"A", b"AA", b"AAAG", b"CC")]
+        windows.append(EditedWindow(text, [*added, *grown, Edit(1, 2, b"GGA")]))
+    quick, plain = SharedPasses(loaded, 7).edit_nats(windows), plain_edit_nats(loaded, windows, 7)
+    for ours, theirs in zip(quick, plain, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
 def test_what_else_is_asked_for_does_not_matter(loaded, tmp_path):
     letters = sequence(300, 4)
     layout = layout_for(loaded, after_bases=5)

@@ -257,7 +257,6 @@ def test_text_of_the_user_is_text(tmp_path):
     ("content", "said"),
     [
         ('{"schema_version": 1, "model": "old"}', "written by an older Primase"),
-        ('{"schema_version": 99, "model": "new"}', "written by a newer Primase"),
         ('{"schema_version": 2}', "evaluation.json cannot be read"),
         ('{"schema_vers', "evaluation.json cannot be read"),
         ("[]", "evaluation.json cannot be read"),

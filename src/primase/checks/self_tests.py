@@ -31,6 +31,8 @@ def check(
     """
     run = RunFolder(Path(run_folder_or_model))
     is_run = run.recipe_file.is_file()
+    if is_run:
+        run.refuse_newer_files()
     loaded = load_model(run_folder_or_model)
     if sequences is not None:
         windows = given_windows(sequences, column)

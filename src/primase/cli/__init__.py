@@ -33,6 +33,7 @@ from primase.cli import (
     tracks,
 )
 from primase.errors import PrimaseError
+from primase.safe_text import printable, without_secrets
 from primase.version import __version__
 
 
@@ -107,7 +108,7 @@ def main() -> None:
     try:
         app(prog_name="primase")
     except PrimaseError as error:
-        print(f"primase: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"primase: {printable(without_secrets(' '.join(str(error).split())))}", file=sys.stderr)
         sys.exit(2)
 
 

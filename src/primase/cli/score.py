@@ -8,6 +8,7 @@ import typer
 from primase.cli import options
 from primase.cli.display import Display, duration
 from primase.cli.writing import writing
+from primase.safe_text import printable
 
 
 def command(
@@ -114,4 +115,4 @@ def lines(result) -> list[str]:
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+    return ", ".join(map(printable, names[:5])) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")

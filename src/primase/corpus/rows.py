@@ -7,7 +7,8 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from primase import dna
-from primase.corpus.store import Corpus
+from primase.corpus.store import REMEDY, Corpus
+from primase.errors import InputError
 from primase.recipe import TrainingSettings
 from primase.sequence_encoder import SequenceEncoder
 
@@ -84,6 +85,8 @@ class TrainingRows(Dataset):
             ids = self.encoder.encode(dna.reverse_complement(bases) if is_reversed else bases)
         else:
             tokens = self.corpus.tokens(window)
+            if len(tokens) and tokens.max() >= len(self.encoder.spelled):
+                raise InputError(f"{self.corpus.folder / 'tokens.bin'}: damaged: token {tokens.max()}; {REMEDY}")
             if is_reversed:
                 tokens = self.encoder.encode(dna.reverse_complement(self.corpus.bases(window)))
             length = len(tokens)

@@ -10,7 +10,6 @@ tokenizer/        the tokenizer, as transformers saves it
 leakage.json      how much of the held-out part can be read in the training part, and leakage.npy for each window
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,11 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from primase import checksums
-from primase.corpus.split import PARTS, ReadBases
+from primase.corpus.cut import WINDOW_DTYPE, chunks
+from primase.corpus.description import checked_description
+from primase.corpus.split import PARTS, UNUSED, ReadBases
 from primase.errors import InputError, MissingFileError
+from primase.own_files import one_line, read_array, read_json
 from primase.results import Leakage
 
 SCHEMA_VERSION = 1
+REMEDY = "run primase prepare again, or pretrain again"
 
 WINDOWS_AT_ONCE = 1 << 16
 
@@ -50,19 +53,15 @@ class Corpus:
         """Raises MissingFileError where there is no complete corpus, InputError where it is newer than this program."""
         folder = Path(folder)
         try:
-            description = json.loads((folder / "corpus.json").read_text("utf-8"))
-        except FileNotFoundError as error:
-            raise MissingFileError(f"{folder}: no corpus here (corpus.json is missing); run primase prepare") from error
-        except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-            raise InputError(f"{folder / 'corpus.json'}: not readable ({error}); run primase prepare again") from error
-        if description.get("schema_version", 0) > SCHEMA_VERSION:
-            raise InputError(
-                f"{folder}: written by a newer Primase (schema {description['schema_version']}, this program reads "
-                f"up to {SCHEMA_VERSION}); update Primase"
-            )
+            description = read_json(folder / "corpus.json", schema=SCHEMA_VERSION, remedy=REMEDY)
+        except MissingFileError:
+            raise MissingFileError(f"{folder}: no corpus here (corpus.json is missing); run primase prepare") from None
+        description = checked_description(folder / "corpus.json", description)
+        if not checksums.is_sound(description) or checksums.name_outside(description) is not None:
+            raise InputError(f"{folder / 'corpus.json'}: damaged: the list of its files; {REMEDY}")
         problem = checksums.wrong_size(folder, description)
         if problem:
-            raise InputError(f"{problem}; run primase prepare again, or pretrain again")
+            raise InputError(f"{problem}; {REMEDY}")
         bases = sum(description["base_counts"][letter] for letter in "ACGTN")
         for name, size in (("bases.bin", bases), ("windows.npy", None), ("records.parquet", None)):
             file = folder / name
@@ -79,8 +78,15 @@ class Corpus:
 
     @cached_property
     def windows(self) -> np.ndarray:
-        """Structured array [windows] of `cut.WINDOW_DTYPE`, in genome order."""
-        return np.load(self.folder / "windows.npy", allow_pickle=False)
+        """Structured array [windows] of `cut.WINDOW_DTYPE`, in genome order. Raises InputError where it is damaged."""
+        windows = read_array(self.folder / "windows.npy", dtype=WINDOW_DTYPE, remedy=REMEDY)
+        bases, part_codes = (self.folder / "bases.bin").stat().st_size, [*PARTS.values(), UNUSED]
+        for chunk in chunks(windows):
+            starts, lengths = chunk["start"], chunk["length"]
+            is_inside = (starts >= 0) & (lengths > 0) & (starts <= bases - lengths) & (chunk["record"] >= 0)
+            if not (is_inside & np.isin(chunk["part"], part_codes)).all():
+                raise InputError(f"{self.folder / 'windows.npy'}: damaged: windows outside of the bases; {REMEDY}")
+        return windows
 
     def iterate_windows(self) -> Iterator[np.ndarray]:
         """The table of windows from the file, WINDOWS_AT_ONCE at a time, for who cannot hold it in memory."""
@@ -142,12 +148,24 @@ class Corpus:
 
     @cached_property
     def _tokens(self) -> np.ndarray:
-        return np.memmap(self.folder / "tokens.bin", np.dtype(self.description["token_dtype"]), mode="r")
+        return np.memmap(self.folder / "tokens.bin", np.dtype(self._token_dtype), mode="r")
+
+    @property
+    def _token_dtype(self) -> str:
+        if (name := self.description.get("token_dtype")) is None:
+            raise InputError(f"{self.folder / 'corpus.json'}: no tokens in it, and its tokenizer needs them; {REMEDY}")
+        return name
 
     @cached_property
     def token_starts(self) -> np.ndarray:
-        """int64 [windows + 1]: where each window's tokens begin in tokens.bin."""
-        return np.load(self.folder / "token_starts.npy", allow_pickle=False)
+        """int64 [windows + 1]: where each window's tokens begin in tokens.bin; InputError where that cannot be."""
+        file, tokens = self.folder / "token_starts.npy", self.folder / "tokens.bin"
+        starts = read_array(file, dtype=np.int64, remedy=REMEDY)
+        fits = len(starts) == len(self.windows) + 1 and starts[0] == 0 and (np.diff(starts) >= 0).all()
+        size = np.dtype(self._token_dtype).itemsize * int(starts[-1]) if fits else -1
+        if not tokens.is_file() or tokens.stat().st_size != size:
+            raise InputError(f"{file}: damaged, or tokens.bin is cut off; {REMEDY}")
+        return starts
 
     def tokens(self, window: int) -> np.ndarray:
         """Token ids [tokens] of a window, without special tokens. Only where `prepare` wrote them: byte pairs."""
@@ -155,12 +173,21 @@ class Corpus:
         return np.asarray(self._tokens[first:last])
 
     def record_names(self) -> list[str]:
-        return pq.read_table(self.folder / "records.parquet", columns=["name"])["name"].to_pylist()
+        return self._records("name")["name"].to_pylist()
+
+    def _records(self, *columns: str) -> pa.Table:
+        """Raises InputError where records.parquet is damaged."""
+        file = self.folder / "records.parquet"
+        try:
+            return pq.read_table(file, columns=list(columns))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise InputError(f"{file}: not readable ({one_line(error)}); {REMEDY}") from None
 
     def places(self, windows: np.ndarray) -> list[tuple[str, int]]:
         """Of each window, the name of the record that it was cut from, and its 0-based start in it."""
-        records = pq.read_table(self.folder / "records.parquet", columns=["name", "start"])
-        rows = self.windows[windows]
+        records, rows = self._records("name", "start"), self.windows[windows]
+        if len(rows) and int(rows["record"].max()) >= len(records):
+            raise InputError(f"{self.folder / 'records.parquet'}: damaged: fewer records than windows name; {REMEDY}")
         names = records["name"].take(pa.array(rows["record"])).to_pylist()
         starts = rows["start"] - records["start"].to_numpy()[rows["record"]]
         return list(zip(names, starts.tolist(), strict=True))
@@ -178,11 +205,12 @@ class Corpus:
         files = self.folder / "leakage.json", self.folder / "leakage.npy"
         if not files[0].is_file():
             return None
+        values = read_json(files[0], schema=Leakage.model_fields["schema_version"].default, remedy=REMEDY)
         try:
-            return Leakage.model_validate_json(files[0].read_text("utf-8")), np.load(files[1], allow_pickle=False)
-        except (ValueError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{files[0]}: not readable ({reason}); run primase prepare again") from error
+            certificate = Leakage.model_validate(values)
+        except ValueError as error:
+            raise InputError(f"{files[0]}: damaged ({one_line(error)}); {REMEDY}") from None
+        return certificate, read_array(files[1], dtype=LEAKAGE_DTYPE, remedy=REMEDY)
 
     @property
     def digest(self) -> str:

@@ -15,9 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from primase.embedding.rows import Row
-from primase.errors import CheckpointError
+from primase.errors import CheckpointError, InputError, NewerFileError
+from primase.own_files import read_json
 from primase.whole_files import write_whole
 
+SCHEMA_VERSION = 1
+REMEDY = "leave out --resume to begin anew"
 ROWS_AT_ONCE = 1024
 
 
@@ -32,7 +35,8 @@ class Progress:
     def begin(cls, folder: Path, settings: dict) -> "Progress":
         """A new, empty folder."""
         folder.mkdir(parents=True)
-        write_whole(folder / "settings.json", json.dumps(settings, indent=2).encode())
+        noted = {"schema_version": SCHEMA_VERSION} | settings
+        write_whole(folder / "settings.json", json.dumps(noted, indent=2).encode())
         for name in ("vectors.bin", "rows.jsonl"):
             (folder / name).touch()
         progress = cls(folder, 0)
@@ -43,9 +47,11 @@ class Progress:
     def go_on(cls, folder: Path, settings: dict) -> "Progress | None":
         """What an interrupted embedding left; None where there is nothing. Raises CheckpointError for another one's."""
         try:
-            theirs = json.loads((folder / "settings.json").read_text("utf-8"))
-            done = json.loads((folder / "done.json").read_text("utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            theirs = read_json(folder / "settings.json", schema=SCHEMA_VERSION, remedy=REMEDY)
+            done = read_json(folder / "done.json", schema=SCHEMA_VERSION, remedy=REMEDY)
+        except NewerFileError:
+            raise
+        except InputError:
             return None
         for name, ours in settings.items():
             if theirs.get(name) != ours:
@@ -54,9 +60,11 @@ class Progress:
                     f"({str(theirs.get(name))[:80]}, not {str(ours)[:80]}); give the same, or leave out --resume to "
                     "begin anew"
                 )
-        for name in ("vectors", "rows"):
-            file = next(folder.glob(f"{name}.*"))
-            os.truncate(file, done[f"{name}_bytes"])
+        for name in ("vectors.bin", "rows.jsonl"):
+            file, size = folder / name, done.get(f"{Path(name).stem}_bytes")
+            if not isinstance(size, int) or not file.is_file() or not 0 <= size <= file.stat().st_size:
+                raise CheckpointError(f"{folder}: damaged: {name} is not as long as was noted; {REMEDY}")
+            os.truncate(file, size)
         return cls(folder, done["rows"])
 
     def add(self, rows: list[Row], vectors: np.ndarray) -> None:
@@ -75,7 +83,12 @@ class Progress:
         self._note(*sizes)
 
     def _note(self, vectors_bytes: int, rows_bytes: int) -> None:
-        note = {"rows": self.done_rows, "vectors_bytes": vectors_bytes, "rows_bytes": rows_bytes}
+        note = {
+            "schema_version": SCHEMA_VERSION,
+            "rows": self.done_rows,
+            "vectors_bytes": vectors_bytes,
+            "rows_bytes": rows_bytes,
+        }
         write_whole(self.folder / "done.json", json.dumps(note).encode())
 
     def chunks(self, shape: tuple[int, ...]) -> Iterator[tuple[list[Row], np.ndarray]]:

@@ -10,7 +10,7 @@ import numpy as np
 from primase import dna
 from primase.errors import InputError, ModelError
 from primase.formats import read_records
-from primase.scoring import LoadedModel, layer_outputs, load_model
+from primase.scoring import LoadedModel, layer_outputs, load_model, refuse_not_finite
 
 POOLINGS = ("mean", "max", "last")
 SEQUENCES_OF_A_GROUP = 1024
@@ -140,6 +140,7 @@ def _groups(
             unknown += sum(map(loaded.encoder.unknown_count, all_ids))
             rows = [(index, row) for index, ids in enumerate(all_ids) for row in _rows(loaded, ids)]
             vectors.append(_pool_group(loaded, rows, len(group), layer, pooling, batch_tokens))
+            refuse_not_finite(vectors[-1])
         yield np.mean(vectors, axis=0, dtype=np.float32) if both_strands else vectors[0]
         done += len(group)
     if unknown:

@@ -43,8 +43,8 @@ Source = Callable[[list[np.ndarray]], list[np.ndarray]]
 def evaluate(
     model: str | Path,
     *,
-    sequences: Sequence[str | Path] = (),
-    count_on: Sequence[str | Path] = (),
+    sequences: str | Path | Sequence[str | Path] = (),
+    count_on: str | Path | Sequence[str | Path] = (),
     annotations: str | Path | None = None,
     source: Source | None = None,
     max_bases: int | None = None,
@@ -65,6 +65,7 @@ def evaluate(
     Raises MissingFileError where there is no run or no final model, InputError where nothing was held out or a file
     cannot be used, ModelError where the model's tokenizer cannot spell the bases.
     """
+    sequences, count_on = ([files] if isinstance(files, str | Path) else list(files) for files in (sequences, count_on))
     if sequences and max_bases is not None:
         raise InputError("--max-bases draws from a held-out part, and --sequences are measured whole; leave one out")
     run = RunFolder(Path(model))
@@ -76,6 +77,7 @@ def evaluate(
         )
     corpus = run.corpus() if is_run and not (sequences and count_on) else None
     if not sequences:
+        run.refuse_newer_files()
         _refuse_without_heldout_part(run, corpus)
     marks = read_annotations(annotations) if annotations else None
     method = Method.of_run(run, stride_fraction) if is_run else Method.of_model(stride_fraction)

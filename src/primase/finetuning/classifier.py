@@ -16,13 +16,14 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from primase import hardware
 from primase.errors import MissingFileError, ModelError
 from primase.finetuning.folder import FinetuningFolder
+from primase.finetuning.results import Finetuning
 from primase.finetuning.task import Task
 from primase.finetuning.windows import batches, padded
-from primase.hub import MODEL_FILES, local_folder
+from primase.hub import MODEL_FILES, local_folder, refuse_paths_outside
 from primase.models.build import silence_transformers
+from primase.own_files import one_line, read_json
 from primase.run_folder import RunFolder
-from primase.scoring import CPU_TOKENS_OF_A_BATCH, LoadedModel, context_tokens
-from primase.sequence_encoder import SequenceEncoder
+from primase.scoring import CPU_TOKENS_OF_A_BATCH, LoadedModel, assembled
 from primase.tokenizers import load_tokenizer
 
 HEAD = "score"
@@ -69,7 +70,7 @@ def load_body(name_or_folder: str | Path, task: Task, seed: int) -> LoadedModel:
             model.resize_token_embeddings(len(tokenizer))
         fresh_head(model, seed)
     model.config.primase = {"task": task.kind, "label_mean": task.mean, "label_deviation": task.deviation}
-    return _loaded(model, tokenizer)
+    return _loaded(str(name_or_folder), model, tokenizer)
 
 
 def fresh_twin(loaded: LoadedModel, seed: int) -> LoadedModel:
@@ -78,7 +79,7 @@ def fresh_twin(loaded: LoadedModel, seed: int) -> LoadedModel:
         torch.manual_seed(seed)
         model = AutoModelForSequenceClassification.from_config(copy.deepcopy(loaded.model.config))
     fresh_head(model, seed)
-    return _loaded(model, loaded.tokenizer)
+    return _loaded("the untrained twin", model, loaded.tokenizer)
 
 
 def fresh_head(model: PreTrainedModel, seed: int) -> None:
@@ -106,7 +107,11 @@ def load_classifier(name_or_folder: str | Path) -> tuple[LoadedModel, Task]:
     tokenizer.padding_side = "right"
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
-    return _loaded(model, tokenizer), _task_of(model)
+    try:
+        task = _task_of(model)
+    except Exception as error:  # labels and scales that cannot be
+        raise ModelError(f"{name_or_folder}: no task in its config.json ({one_line(error)}); save it again") from error
+    return _loaded(str(name_or_folder), model, tokenizer), task
 
 
 def _task_of(model: PreTrainedModel) -> Task:
@@ -175,6 +180,8 @@ def _folder(name_or_folder: str | Path) -> Path:
     if finetuned.settings_file.is_file():
         if not finetuned.results_file.is_file():
             raise MissingFileError(f"{place}: this fine-tuning was never finished; run primase finetune again")
+        newest = Finetuning.model_fields["schema_version"].default
+        read_json(finetuned.results_file, schema=newest, remedy="run primase finetune again")
         folder = finetuned.final
     elif run.recipe_file.is_file():
         if not run.final.is_dir():
@@ -186,12 +193,13 @@ def _folder(name_or_folder: str | Path) -> Path:
         folder = local_folder(name_or_folder, MODEL_FILES)
     if not (folder / "config.json").is_file():
         raise ModelError(f"{place}: no model here (config.json is missing); give a run, a model folder or a Hub name")
+    refuse_paths_outside(folder)
     return folder
 
 
 def _from_pretrained(name: str | Path, folder: Path, **options) -> tuple[PreTrainedModel, dict]:
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if type(config) not in transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
             raise ModelError(
                 f"{name}: transformers has no classifier of type {config.model_type}; choose another model"
@@ -202,6 +210,7 @@ def _from_pretrained(name: str | Path, folder: Path, **options) -> tuple[PreTrai
             output_loading_info=True,
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,
             **options,
         )
     except ModelError:
@@ -213,6 +222,8 @@ def _from_pretrained(name: str | Path, folder: Path, **options) -> tuple[PreTrai
         ) from error
 
 
-def _loaded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LoadedModel:
-    model = model.eval().to(hardware.best_device())
-    return LoadedModel(model, tokenizer, SequenceEncoder(tokenizer), context_tokens(model, tokenizer))
+def _loaded(place: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LoadedModel:
+    pad, embeddings = model.config.pad_token_id, model.get_input_embeddings().num_embeddings
+    if pad is not None and not 0 <= pad < embeddings:
+        raise ModelError(f"{place}: the padding token {pad} has no embedding, of which there are {embeddings}")
+    return assembled(place, model.eval().to(hardware.best_device()), tokenizer)

@@ -16,7 +16,7 @@ from primase.finetuning.results import PredictionSummary
 from primase.finetuning.task import Task
 from primase.finetuning.windows import token_rows
 from primase.formats import read_records
-from primase.scoring import LoadedModel
+from primase.scoring import LoadedModel, refuse_not_finite
 from primase.whole_files import refuse_unwritable
 
 SEQUENCES_OF_A_GROUP = 512
@@ -129,6 +129,7 @@ def _groups(loaded: LoadedModel, records: Iterator[tuple[str, str]]) -> Iterator
                 raise InputError(f"sequence {number}{f' ({name})' if name else ''} is empty; remove it")
         rows = token_rows(loaded, [sequence.encode("ascii", "replace") for _, sequence in group])
         logits = logits_of(loaded, rows.rows)
+        refuse_not_finite(logits)
         yield _Group([name for name, _ in group], logits, rows.long_sequences, rows.unknown_tokens)
         done += len(group)
 

@@ -9,6 +9,7 @@ from itertools import chain
 
 from primase.errors import InputError
 from primase.formats.genes import CLASSES
+from primase.formats.names import name_of
 from primase.formats.segments import MAX_DIGITS, Intervals
 
 MAX_NAMES = 8
@@ -144,4 +145,4 @@ def _blocks(number: int, start: int, end: int, columns: list[bytes], source: str
 
 
 def _text(name: bytes) -> str:
-    return name.decode("utf-8", errors="backslashreplace")
+    return name_of(name)

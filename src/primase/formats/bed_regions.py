@@ -6,6 +6,7 @@ from pathlib import Path
 
 from primase.errors import InputError
 from primase.formats.bed import checked_rows, split
+from primase.formats.names import name_of
 from primase.formats.opening import open_stream, require_file
 
 _NOT_FEATURES = (b"#", b"track", b"browser")
@@ -39,9 +40,9 @@ def read_bed_regions(file: str | Path) -> Iterator[BedRegion]:
             strand = columns[5].decode("ascii", "replace") if len(columns) > 5 else "+"
             if strand not in ("+", "-", "."):
                 raise InputError(f"{source}: line {number}: the strand {strand!r} is not +, - or .; correct column 6")
-            record = columns[0].decode("utf-8", errors="backslashreplace")
+            record = name_of(columns[0])
             has_name = len(columns) > 3 and columns[3] not in (b"", b".")
-            name = columns[3].decode("utf-8", errors="backslashreplace") if has_name else f"{record}:{start}-{end}"
+            name = name_of(columns[3]) if has_name else f"{record}:{start}-{end}"
             yield BedRegion(number, record, start, end, name, "-" if strand == "-" else "+")
         if not number:
             raise InputError(f"{source}: no region in it; give a BED file with at least one line")

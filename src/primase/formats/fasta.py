@@ -11,6 +11,7 @@ import numpy as np
 
 from primase import dna
 from primase.errors import InputError
+from primase.formats.names import name_of
 
 BLOCK_BYTES = 1 << 22
 MAX_HEADER_BYTES = 1 << 20
@@ -154,8 +155,7 @@ def _name(header: bytes, line: int, source: str) -> str:
         raise InputError(
             f"{source}: line {line}: lines end in a lone carriage return; convert them with tr '\\r' '\\n'"
         )
-    # Names need not be UTF-8: in this way every byte shows, and two names never become one.
-    return words[0].decode("utf-8", errors="backslashreplace")
+    return name_of(words[0])
 
 
 def _bases(content: bytes, line: int, source: str) -> np.ndarray:

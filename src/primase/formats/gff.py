@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from primase.errors import InputError
 from primase.formats.genes import GeneModels
+from primase.formats.names import name_of
 from primase.formats.segments import MAX_DIGITS, Intervals
 
 
@@ -71,7 +72,7 @@ def _by_record(models: dict[bytes, GeneModels], gtf: bool) -> dict[str, list[Int
     layers: dict[str, list[Intervals]] = {}
     for raw_name, model in models.items():
         # Only GFF3 has escapes.
-        name = (raw_name if gtf else unquote_to_bytes(raw_name)).decode("utf-8", errors="backslashreplace")
+        name = name_of(raw_name if gtf else unquote_to_bytes(raw_name))
         if name not in layers:
             layers[name] = model.layers()
         else:

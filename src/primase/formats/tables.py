@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from primase import dna
 from primase.errors import InputError
 from primase.formats.fasta import Piece, wrong_letter
+from primase.formats.names import name_of
 
 SEQUENCE_COLUMNS = ("text", "sequence")
 NAME_COLUMNS = ("name", "id")
@@ -183,7 +184,7 @@ def _cells(
             letters, offsets = _letters_and_offsets(batch.column(columns.sequence))
             _check_cells(letters, offsets, rows_before, columns.sequence, source)
             names = _texts(batch, columns.name) if columns.name else [None] * batch.num_rows
-            names = [name or str(rows_before + row + 1) for row, name in enumerate(names)]
+            names = [name_of(name) if name else str(rows_before + row + 1) for row, name in enumerate(names)]
             labels = [_texts(batch, label) for label in columns.labels]
             yield Cells(letters, offsets, names, list(zip(*labels, strict=True)) or [()] * batch.num_rows)
             rows_before += batch.num_rows

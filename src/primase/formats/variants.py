@@ -11,6 +11,7 @@ from pathlib import Path
 
 from primase.errors import InputError
 from primase.formats.bgzip import open_to_write
+from primase.formats.names import name_of
 from primase.formats.opening import open_stream, require_file
 
 _HEADER_LINE, _COLUMNS_LINE = b"##", b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
@@ -32,7 +33,8 @@ class VariantRecord:
 
     @property
     def contig(self) -> str:
-        return self.columns[0]
+        """As the genome has it, if it has it; bytes that are no UTF-8 are spelled out."""
+        return name_of(self.columns[0].encode("utf-8", "surrogateescape"))
 
     @property
     def name(self) -> str:
@@ -80,7 +82,7 @@ class VariantFile:
             self.header.append(line)
             if line.encode("utf-8", "surrogateescape").startswith(_COLUMNS_LINE):
                 break
-        if not self.header or not self.header[-1].startswith("#CHROM"):
+        if not self.header or not self.header[-1].encode("utf-8", "surrogateescape").startswith(_COLUMNS_LINE):
             raise InputError(
                 f"{self.file}: not a VCF: no line #CHROM, POS, ID, REF, ALT, QUAL, FILTER, INFO with tabs in between; "
                 "add the header, or write the variants as VCF"
@@ -132,7 +134,7 @@ def _htslib(file: Path) -> Iterator:
     before = pysam.set_verbosity(0)
     try:
         yield pysam
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of htslib and of pysam, a dozen types
         raise InputError(
             f"{file}: cannot be read by htslib ({' '.join(str(error).split())[:200]}); write it again"
         ) from None

@@ -59,7 +59,8 @@ def _checked(vectors: np.ndarray, file: str | Path) -> np.ndarray:
         raise InputError(
             f"{file}: holds {vectors.dtype} of shape {list(vectors.shape)}, not a vector of numbers for each row"
         )
-    vectors = vectors.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is told below
+        vectors = vectors.astype(np.float32, copy=False)
     wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(wrong):
         raise InputError(f"{file}: row {wrong[0] + 1}: a value that is not finite; remove the row, or embed it again")
@@ -69,7 +70,7 @@ def _checked(vectors: np.ndarray, file: str | Path) -> np.ndarray:
 def _read_npy(file: Path) -> tuple[np.ndarray, dict[str, Column]]:
     try:
         return np.load(file, allow_pickle=False), {}
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header is read as Python, and fails as Python does, in many ways
         raise _damaged(file, error) from None
 
 

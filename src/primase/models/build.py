@@ -140,7 +140,9 @@ def _base_values(settings: ModelSettings) -> dict[str, Any]:
             raise RecipeError(f"model.preset {settings.preset!r} does not exist; there are {', '.join(PRESETS)}")
         return dict(PRESETS[settings.preset])
     try:
-        config = AutoConfig.from_pretrained(local_folder(settings.config, CONFIGURATION_FILES), local_files_only=True)
+        config = AutoConfig.from_pretrained(
+            local_folder(settings.config, CONFIGURATION_FILES), local_files_only=True, trust_remote_code=False
+        )
     except ModelError:
         raise
     except Exception as error:  # transformers raises several types, for a broken file and for an unknown architecture

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from primase.errors import MissingFileError, PrimaseError
+from primase.errors import MissingFileError, NewerFileError, PrimaseError
+from primase.own_files import read_json
 from primase.recipe import Recipe
 from primase.results import Checks, Evaluation, Leakage, Result
 from primase.run_folder import CORPUS_REFERENCE, RunFolder
@@ -95,7 +94,8 @@ class Findings:
 
 
 def gather(run_folder: str | Path) -> Findings:
-    """Read a run folder. Raises MissingFileError where there is no run, RecipeError where its recipe is unreadable."""
+    """Read a run folder. Raises MissingFileError where there is no run, RecipeError where its recipe is unreadable, and
+    NewerFileError for a file in it that a newer Primase wrote."""
     run = RunFolder.open(run_folder)
     recipe = run.recipe()
     place = shlex.quote(str(run_folder))
@@ -131,19 +131,19 @@ def _resume(place: str) -> str:
 
 
 def _result(file: Path, kind: type[Measured], name: str, command: str, gaps: dict[str, Gap]) -> Measured | None:
-    """The result in a file, or None and a gap. What another version wrote is as good as absent."""
+    """The result in a file, or None and a gap. What an older version wrote is as good as absent."""
+    newest = kind.model_fields["schema_version"].default
     try:
-        text = file.read_text("utf-8")
-        values = json.loads(text)
-        version, own = values.get("schema_version"), kind.model_fields["schema_version"].default
-        if isinstance(version, int) and version != own:
-            writer = "an older" if version < own else "a newer"
-            gaps[name] = Gap(f"{file.name} was written by {writer} Primase; measure again", command)
+        values = read_json(file, schema=newest, remedy=command)
+        if values.get("schema_version", 1) < newest:
+            gaps[name] = Gap(f"{file.name} was written by an older Primase; measure again", command)
             return None
-        return kind.model_validate_json(text)
-    except FileNotFoundError:
+        return kind.model_validate(values)
+    except NewerFileError:
+        raise
+    except MissingFileError:
         gaps[name] = Gap("Not measured yet", command)
-    except (OSError, ValueError, AttributeError, ValidationError):
+    except ValueError:
         gaps[name] = Gap(f"{file.name} cannot be read; measure again", command)
     return None
 
@@ -153,6 +153,8 @@ def _corpus(run: RunFolder, gaps: dict[str, Gap]) -> tuple[dict[str, Any] | None
     try:
         corpus = run.corpus()
         return corpus.description, corpus.folder
+    except NewerFileError:
+        raise
     except (PrimaseError, OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, MissingFileError):
             reason = "The prepared corpus is not there any more, so its counts cannot be shown"

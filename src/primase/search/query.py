@@ -13,6 +13,7 @@ from primase.codec.fingerprint import model_sha256, tokenizer_sha256
 from primase.embedding import embed_stream, load
 from primase.errors import InputError, MissingFileError, ModelError, OutputExistsError
 from primase.formats import Record, read_records
+from primase.own_files import one_line, read_array, read_json
 from primase.scoring import LoadedModel
 from primase.search.faiss_library import faiss_library
 from primase.search.results import SearchHit, SearchIndex, SearchResult
@@ -49,12 +50,7 @@ def query(
     records = _records(queries)
     loaded = load(model if model is not None else description.model, description.layer)
     _refuse_other_model(folder, description, loaded)
-    try:
-        held = faiss.deserialize_index(np.fromfile(folder / "vectors.faiss", np.uint8))
-        table, centre = pq.read_table(folder / "windows.parquet"), np.load(folder / "centre.npy", allow_pickle=False)
-    except Exception as error:  # faiss raises RuntimeError, pyarrow and numpy their own
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{folder}: the index is damaged ({reason}); make it again") from error
+    held, table, centre = _read_index(faiss, folder, description)
     hits: list[SearchHit] = []
     for number, record in enumerate(records):
         cuts = list(cut([record], description.window_bases, description.step_bases))
@@ -72,21 +68,39 @@ def query(
     return result
 
 
+def _read_index(faiss, folder: Path, description: SearchIndex) -> tuple:
+    """faiss index, table of windows, centre. Raises InputError where one is damaged, or they do not belong together."""
+    remedy = "make it again"
+    centre = read_array(folder / "centre.npy", dtype=np.float32, remedy=remedy)
+    try:
+        held = faiss.deserialize_index(np.fromfile(folder / "vectors.faiss", np.uint8))
+        table = pq.read_table(folder / "windows.parquet", columns=["record", "start", "end"])
+    except Exception as error:  # faiss raises RuntimeError, pyarrow its own
+        raise InputError(f"{folder}: the index is damaged ({one_line(error)}); {remedy}") from error
+    sizes = {len(centre), held.d, description.width}, {held.ntotal, len(table), description.windows}
+    # Of hidden states: a number beyond this is damage, and its square is no number of 32 bits.
+    is_sound = bool((np.abs(centre) < 1e15).all()) and not any(table[name].null_count for name in table.column_names)
+    if any(len(size) > 1 for size in sizes) or not is_sound:
+        raise InputError(f"{folder}: the index is damaged (its files do not belong together); {remedy}")
+    return held, table, centre
+
+
 def read_description(folder: Path) -> SearchIndex:
     """Raises MissingFileError where no index is, InputError for one that cannot be read."""
     file = folder / "index.json"
     if not file.is_file():
         raise MissingFileError(f"{folder}: no index here (index.json is missing); make one with primase search index")
+    values = read_json(file, schema=SearchIndex.model_fields["schema_version"].default, remedy="make the index again")
     try:
-        return SearchIndex.model_validate_json(file.read_text("utf-8"))
-    except (ValidationError, UnicodeDecodeError, OSError):
-        raise InputError(f"{file}: damaged, or written by another version; make the index again") from None
+        return SearchIndex.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{file}: damaged ({one_line(error)}); make the index again") from None
 
 
 def bed(result: SearchResult) -> bytes:
     """The hits as BED6: name is QUERY:START-END/RANK of the window of the query, score 1,000 times the similarity."""
     lines = [
-        f"{hit.record}\t{hit.start}\t{hit.end}\t{'_'.join(hit.query.split())}:{hit.query_start}-{hit.query_end}/{hit.rank}\t"
+        f"{'_'.join(hit.record.split())}\t{hit.start}\t{hit.end}\t{'_'.join(hit.query.split())}:{hit.query_start}-{hit.query_end}/{hit.rank}\t"
         f"{round(1000 * max(0.0, min(1.0, hit.similarity)))}\t{hit.strand}\n"
         for hit in result.hits
     ]

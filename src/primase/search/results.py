@@ -1,5 +1,7 @@
 """What `primase search` returns: a description of an index, which is also its index.json, and hits."""
 
+from pydantic import Field
+
 from primase.results import Result
 
 
@@ -16,8 +18,8 @@ class SearchIndex(Result):
     windows: int
     skipped_windows: int
     """Left out because fewer than half of their letters are A, C, G or T."""
-    window_bases: int
-    step_bases: int
+    window_bases: int = Field(ge=1)
+    step_bases: int = Field(ge=1)
     layer: int
     width: int
 

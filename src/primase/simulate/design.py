@@ -28,7 +28,7 @@ class Gene(Part):
     """Share of the elements, both strands together."""
     motif: tuple[tuple[float, float, float, float], ...]
     """Position weight matrix: probability of A, C, G, T at each position."""
-    spacer_bases: int = Field(ge=1)
+    spacer_bases: int = Field(ge=1, le=1000)
     """Background between motif and start codon."""
     start_codons: Words = {"ATG": 1.0}
     codons: Words

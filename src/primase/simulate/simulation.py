@@ -1,5 +1,6 @@
 """The file beside a simulated genome: design, seed and lengths, from which genome and entropy follow again."""
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -8,12 +9,15 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from primase.errors import InputError, MissingFileError
+from primase.errors import InputError
+from primase.own_files import read_json
 from primase.simulate import forward
 from primase.simulate.demo import demo_genome_design
 from primase.simulate.design import GenomeDesign
 from primase.simulate.draw import SimulatedRecord, simulate, write_fasta
 from primase.simulate.model import GenomeModel
+
+SCHEMA_VERSION = 1
 
 
 class Simulation(BaseModel):
@@ -71,13 +75,14 @@ def simulation_file(path: str | Path) -> Path:
 def read_simulation(path: str | Path) -> Simulation:
     """Read what `Simulation.write` wrote. Raises MissingFileError, or InputError where it is something else."""
     remedy = "give the .json that was written beside the genome"
+    values = read_json(Path(path), schema=SCHEMA_VERSION, remedy=remedy)
     try:
-        return Simulation.model_validate_json(Path(path).read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{path}: no such file; {remedy}") from error
+        simulation = Simulation.model_validate_json(json.dumps(values))
+        _ = simulation.model  # of numbers that are a source
+        return simulation
     except ValidationError as error:
         problem = error.errors()[0]
         where = "".join(f"{part}: " for part in problem["loc"])
         raise InputError(f"{path}: {where}{problem['msg'].removeprefix('Value error, ')}; {remedy}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

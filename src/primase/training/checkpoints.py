@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from primase import checksums
-from primase.errors import CheckpointError
+from primase.errors import CheckpointError, InputError, NewerFileError
+from primase.own_files import one_line, read_json
 
 SCHEMA_VERSION = 1
 MARKER = "complete.json"
@@ -144,12 +145,18 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
 
 def _read_marker(folder: Path) -> dict | None:
     try:
-        marker = json.loads((folder / MARKER).read_text("utf-8"))
-        schema_version, _, _ = marker["schema_version"], marker["step"], marker[checksums.SIZES].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        marker = read_json(folder / MARKER, schema=SCHEMA_VERSION, remedy="go on from another checkpoint")
+    except NewerFileError as error:
+        raise CheckpointError(str(error)) from None
+    except InputError:
         return None
-    if schema_version > SCHEMA_VERSION:
-        raise CheckpointError(f"{folder}: written by a newer Primase (schema {schema_version}); update Primase")
+    if not isinstance(marker.get("step"), int) or checksums.SIZES not in marker or not checksums.is_sound(marker):
+        return None
+    name = checksums.name_outside(marker)
+    if name is not None:
+        raise CheckpointError(
+            f"{folder / MARKER}: names a file outside of the checkpoint ({name}); who wrote it? Remove the folder"
+        )
     return marker
 
 
@@ -196,6 +203,22 @@ def _step_of(folder: Path) -> int:
     return int(number) if number.isdecimal() else -1
 
 
+def damaged(folder: Path, reason: str) -> CheckpointError:
+    """What to raise where `folder` cannot be gone on from."""
+    return CheckpointError(f"{folder}: damaged: {reason}; remove this folder to go on from the checkpoint before")
+
+
+@contextmanager
+def damage_told(folder: str | Path | None) -> Iterator[None]:
+    """What torch has against a file of a checkpoint, or refuses to unpickle, becomes a CheckpointError."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # of zip, pickle, torch and numpy, a dozen types
+        raise damaged(Path(folder or "."), f"the optimizer's state cannot be loaded ({one_line(error)})") from error
+
+
 def delete_old_checkpoints(run: Path, keep: int, best_step: int | None) -> None:
     """Keep the newest `keep` checkpoints and the best one, by step: modification times lie after a copy."""
     for checkpoint in complete_checkpoints(run)[:-keep]:
@@ -225,7 +248,10 @@ def load_weights(model: PreTrainedModel, folder: Path) -> None:
     the model class converts it first (huggingface/transformers issue 48805). Raises CheckpointError where they do not
     fit.
     """
-    loaded = type(model).from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+    try:
+        loaded = type(model).from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+    except Exception as error:  # transformers, safetensors and torch raise a dozen types here
+        raise damaged(folder, f"its weights cannot be loaded ({one_line(error)})") from error
     try:
         model.load_state_dict(loaded.state_dict(), strict=True)
     except RuntimeError as error:

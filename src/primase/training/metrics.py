@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from primase.errors import CheckpointError
+from primase.errors import CheckpointError, InputError
 from primase.models.routers import find_routers, watch_choices
+from primase.own_files import one_line, read_json
+
+PROGRESS_SCHEMA_VERSION = 1
 
 
 @dataclass
@@ -48,11 +52,18 @@ class Progress:
         self.nats_since_log = self.seconds_since_log = 0.0
 
     def write(self, file: Path) -> None:
-        file.write_text(json.dumps(asdict(self)), "utf-8")
+        file.write_text(json.dumps({"schema_version": PROGRESS_SCHEMA_VERSION} | asdict(self)), "utf-8")
 
     @classmethod
     def read(cls, file: Path) -> "Progress":
-        return cls(**json.loads(file.read_text("utf-8")))
+        """Raises InputError for a damaged file, and for one of a newer Primase."""
+        remedy = "remove this checkpoint to go on from the one before"
+        values = read_json(file, schema=PROGRESS_SCHEMA_VERSION, remedy=remedy)
+        values.pop("schema_version", None)
+        try:
+            return TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            raise InputError(f"{file}: damaged ({one_line(error)}); {remedy}") from None
 
 
 class MetricsFile:

@@ -12,7 +12,7 @@ from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainerState
 
 from primase import hardware
 from primase.checks import check
@@ -20,11 +20,13 @@ from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus
 from primase.errors import CheckpointError, InputError, MissingExtraError, PrimaseError
 from primase.models.build import build_model, silence_transformers
+from primase.own_files import one_line
 from primase.recipe import Recipe
 from primase.report.card import write_card
 from primase.report.page import write_report
-from primase.run_folder import PROVENANCE, RunFolder, is_corpus
+from primase.run_folder import ENVIRONMENT_SCHEMA_VERSION, PROVENANCE, RunFolder, is_corpus
 from primase.run_lock import RunLock
+from primase.safe_text import command_without_secrets
 from primase.training import checkpoints
 from primase.training.arguments import training_arguments
 from primase.training.callbacks import ProgressReport, Report, StopSignals
@@ -108,7 +110,17 @@ def resume(
     with RunLock() as lock:
         lock.take(run.folder)
         setup, checkpoint = open_stopped(run, recipe, skip_damaged=skip_damaged, accept_changes=accept_changes)
+        if checkpoint is not None:
+            _refuse_broken_state(checkpoint.folder)
         return _checked(_train(run, setup, (), on_step, resume_from=checkpoint), on_checking)
+
+
+def _refuse_broken_state(folder: Path) -> None:
+    """transformers reads this file before it lets us in."""
+    try:
+        TrainerState.load_from_json(str(folder / "trainer_state.json"))
+    except Exception as error:  # of JSON, of a key that is not there, of a key too many
+        raise checkpoints.damaged(folder, f"trainer_state.json cannot be read ({one_line(error)})") from error
 
 
 def open_or_prepare(
@@ -244,13 +256,13 @@ def _write_provenance(run: RunFolder, setup: TrainingSetup) -> None:
     write_whole(run.recipe_file, setup.recipe.to_toml().encode())
     libraries = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "pyarrow", "safetensors")
     environment = {
-        "schema_version": 1,
+        "schema_version": ENVIRONMENT_SCHEMA_VERSION,
         "primase": __version__,
         "python": platform.python_version(),
         "libraries": {name: library_version(name) for name in libraries},
         "hardware": hardware.describe(),
         "precision": setup.precision,
-        "command": sys.argv,
+        "command": command_without_secrets(sys.argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "corpus_digest": setup.corpus.digest,
         "sources": setup.corpus.description["sources"],

@@ -48,11 +48,13 @@ def check_files(run_folder: str | Path) -> FilesCheck:
             continue
         try:
             marker = json.loads(marker_file.read_text("utf-8"))
-            damage = checksums.damage(folder, marker)
-            noted = marker.get(checksums.SIZES, {})
+            is_sound = checksums.is_sound(marker) and checksums.name_outside(marker) is None
         except (OSError, ValueError, AttributeError):
+            is_sound = False
+        if not is_sound:
             damaged.append(f"{marker_file} is missing or not readable")
             continue
+        damage, noted = checksums.damage(folder, marker), marker.get(checksums.SIZES, {})
         files += len(noted)
         size += sum(noted.values())
         if damage:

@@ -36,7 +36,10 @@ def open_stopped(
     damage = corpus.damage()
     if damage:
         raise InputError(f"{damage}: the corpus is damaged; restore it, or prepare and pretrain again")
-    setup = TrainingSetup.open(recipe or own, corpus).resolved((recipe or own).training.steps or own.training.steps)
+    setup = TrainingSetup.open(own, corpus)
+    if recipe is not None:
+        steps, is_compiled = recipe.training.steps or own.training.steps, recipe.training.compile == "yes"
+        setup = TrainingSetup.open(recipe, corpus).resolved(steps, is_compiled=is_compiled)
     if checkpoint is not None and not accept_changes:
         _refuse_changes(checkpoint, setup)
     if accept_changes:
@@ -77,17 +80,26 @@ def _learnt(recipe: Recipe) -> tuple:
 
 def _refuse_changes(checkpoint: Checkpoint, setup: TrainingSetup) -> None:
     """Facts that an older Primase did not note are not compared."""
+    noted_recipe = _noted_recipe(checkpoint)
     for name, value in setup.facts.items():
         noted, what = checkpoint.facts.get(name, value), name.removesuffix("_digest").replace("_version", " version")
-        if noted == value or name == "recipe":
+        if noted == value or name == "recipe" or (name == "recipe_digest" and noted_recipe == setup.recipe):
             continue
         difference = f"digest {noted}, not {value}" if name.endswith("_digest") else f"{noted}, not {value}"
-        if name == "recipe_digest" and "recipe" in checkpoint.facts:
-            difference = _shown(setup.recipe.differences(checkpoint.facts["recipe"]))
+        if name == "recipe_digest" and noted_recipe is not None:
+            difference = _shown(setup.recipe.differences(noted_recipe))
         raise CheckpointError(
             f"{checkpoint.folder}: the checkpoint belongs to another {what} ({difference}); restore the {what} or "
             "pretrain again, or go on with what is there now: --accept-changes"
         )
+
+
+def _noted_recipe(checkpoint: Checkpoint) -> Recipe | None:
+    """What a checkpoint was written under; a setting that did not exist then has the value that it has without one."""
+    try:
+        return Recipe.model_validate(checkpoint.facts["recipe"])
+    except (KeyError, ValueError):  # an older or a damaged marker
+        return None
 
 
 def _shown(differences: list[str]) -> str:

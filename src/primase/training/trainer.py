@@ -315,9 +315,20 @@ class PretrainingTrainer(transformers.Trainer):
         """Weights and configuration only: transformers would add its arguments as a pickle."""
         self.model.save_pretrained(output_dir, state_dict=state_dict)
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with checkpoints.damage_told(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with checkpoints.damage_told(checkpoint):
+            super()._load_rng_state(checkpoint)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
         checkpoints.load_weights(self.model, folder)
         self.progress = Progress.read(folder / PROGRESS_FILE)
-        self.router_health.load = torch.tensor(self.progress.expert_load_since_log)
+        load = torch.tensor(self.progress.expert_load_since_log)
+        if load.numel() != self.router_health.load.numel():
+            raise checkpoints.damaged(folder, f"{PROGRESS_FILE} is of another model")
+        self.router_health.load = load
         self.metrics_file.keep(self.progress.metrics_lines)

@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from primase import dna, hardware
 from primase.corpus.rows import PaddingCollator, TrainingRows
 from primase.corpus.store import Corpus, draw_windows
-from primase.errors import RecipeError
+from primase.errors import ModelError, RecipeError
 from primase.models.build import configuration
 from primase.recipe import Recipe
 from primase.scoring import LoadedModel, score_windows
@@ -47,6 +47,11 @@ class TrainingSetup:
         hardware.keep_freed_memory(device)
         precision = hardware.resolve_precision(recipe.training.precision, device)
         tokenizer = load_tokenizer(str(corpus.folder / "tokenizer"))
+        if tokenizer.pad_token_id is None:
+            raise ModelError(
+                f"{corpus.folder / 'tokenizer'}: the tokenizer has no padding token, which rows of unlike length need; "
+                "add a pad_token to it"
+            )
         config = configuration(recipe.model, tokenizer)
         positions = getattr(config, "max_position_embeddings", 1024)
         row_tokens = recipe.training.row_tokens or positions

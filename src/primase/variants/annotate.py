@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from primase.formats import Genome, InfoField, VariantFile, VariantRecord
+from primase.formats.names import name_of
 from primase.formats.output_tables import TableWriter
 from primase.formats.variants import VariantWriter, info_values
 from primase.variants.alleles import NO_ROOM, REF_MISMATCH, Allele, alleles_of
@@ -151,7 +152,9 @@ def _info(alleles: list[Allele], likes: int) -> dict[str, str | None]:
 
 
 def _write_rows(table: TableWriter, record: VariantRecord, alleles: list[Allele]) -> None:
-    place = (record.contig, record.start + 1, None if record.name == "." else record.name, record.ref)
+    name = None if record.name == "." else name_of(record.name.encode("utf-8", "surrogateescape"))
+    place = (record.contig, record.start + 1, name, record.ref)
     for alt, allele in zip(record.alts, alleles, strict=True):
+        alt = name_of(alt.encode("utf-8", "surrogateescape"))
         nats = (allele.mean_nats, allele.forward_nats, allele.reverse_nats)
         table.write((*place, alt, *nats, allele.indel_z, allele.status))

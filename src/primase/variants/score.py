@@ -31,7 +31,7 @@ def score(
     *,
     genome: str | Path | Sequence[str | Path],
     vcf: str | Path | None = None,
-    regions: Sequence[str | Path] = (),
+    regions: str | Path | Sequence[str | Path] = (),
     output: str | Path | None = None,
     table: str | Path | None = None,
     picture: str | Path | None = None,
@@ -55,6 +55,7 @@ def score(
     Nothing is left at the outputs unless all went well. Raises InputError for files that cannot be used or do not
     belong together, OutputExistsError, ModelError.
     """
+    regions = [regions] if isinstance(regions, str | Path) else list(regions)
     if (vcf is None) == (not regions):
         raise InputError("give either the variants (--vcf) or the regions to change base by base (--regions)")
     outputs = _Outputs.of(output, table, picture, has_vcf=vcf is not None)

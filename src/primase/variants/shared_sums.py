@@ -59,8 +59,9 @@ class WindowSums:
         self.window, self.frames, self.after_bases = window, frames, after_bases
         self._texts = [edited(window.bases, edit) for edit in window.edits]
         self._ends = [ends(window, edit, after_bases) for edit in window.edits]
-        # Probabilities of the window's letters in each frame; 0 before the frame begins, and behind what was read.
-        self._of_window = np.zeros((frames, len(window.bases)))
+        # Probabilities of the window's letters, and of what fills its last k-mer up, in each frame; 0 before the frame
+        # begins, and behind what was read. A change at the end may share the k-mer that was filled up.
+        self._of_window = np.zeros((frames, len(window.bases) + frames - 1))
         self._of_edits: list[list[tuple[int, np.ndarray]]] = [[(0, np.empty(0))] * frames for _ in window.edits]
 
     def rows(self, encoder: SequenceEncoder) -> Iterator[Row]:
@@ -82,7 +83,7 @@ class WindowSums:
 
     def add_row(self, row: Row, probabilities: np.ndarray) -> None:
         """float [bases of row.text]: of the window's letters."""
-        count = min(len(probabilities), len(self.window.bases) - row.frame)
+        count = min(len(probabilities), self._of_window.shape[1] - row.frame)
         self._of_window[row.frame, row.frame : row.frame + count] = probabilities[:count]
 
     def add_segment(self, row: Row, segment: Segment, probabilities: np.ndarray) -> None:
@@ -93,7 +94,7 @@ class WindowSums:
     def nats(self) -> np.ndarray:
         """float64 [edits], as `plain_edit_nats` gives them; only after all rows and segments."""
         bases = np.arange(len(self.window.bases))
-        mean = self._of_window.sum(axis=0) / np.minimum(bases + 1, self.frames)
+        mean = self._of_window[:, : len(bases)].sum(axis=0) / np.minimum(bases + 1, self.frames)
         before = cumulative_nats(mean, self.window.bases)
         return np.array([self._edit_nats(number, edit, before) for number, edit in enumerate(self.window.edits)])
 
