@@ -236,6 +236,17 @@ class Recipe(Settings):
             _set_dotted(values, dotted_key, value)
         return self._validated(values, f"recipe {self.name}")
 
+    def resolved_like(self, other: "Recipe") -> "Recipe":
+        """A copy with what a run has set for itself: steps for minutes or epochs, and a precision in place of auto."""
+        mine, theirs = self.training, other.training
+        changes: dict[str, Any] = {}
+        if mine.steps is None or mine.minutes is not None:
+            changes["training.steps"] = theirs.steps
+        changes["training.minutes"] = theirs.minutes
+        if mine.precision == "auto":
+            changes["training.precision"] = theirs.precision
+        return self.replace(changes)
+
     def to_toml(self) -> str:
         """The whole recipe, defaults written out; optional settings that are not set are left out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))

@@ -39,6 +39,7 @@ PROMISED = {
         "--minutes",
         "--column",
         "--resume",
+        "--resume-if-begun",
         "--overwrite",
         "--json",
     },

@@ -38,6 +38,9 @@ def command(
     minutes: options.Minutes = None,
     column: options.Column = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
+    resume_if_begun: Annotated[
+        bool, typer.Option("--resume-if-begun", help="Go on where the folder holds a checkpoint; otherwise begin.")
+    ] = False,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -51,11 +54,17 @@ def command(
         raise InputError("give a genome to begin with, or --resume RUN to go on with a run, one of them")
     if resume is not None and (output is not None or overwrite):
         raise InputError(f"--resume {resume}: goes on in its own folder; leave out --output and --overwrite")
+    if resume_if_begun and (resume is not None or overwrite):
+        raise InputError("--resume-if-begun: decides by itself; leave out --resume and --overwrite")
     overrides = options.overrides(settings, minutes, column)
     output = resume or output or _default_output(sources[0])
     with writing(output), Display() as display:
+        own = None
         if resume is not None:
             own = _recipe_for_resume(resume, recipe, overrides)
+        elif resume_if_begun and run.is_begun(output):
+            resume, own = output, _recipe_of_command(output, recipe or "small", overrides)
+        if resume is not None:
             result = run.resume(resume, recipe=own, on_step=display.step, on_checking=display.stage)
         else:
             result = run.pretrain(
@@ -63,7 +72,7 @@ def command(
                 output,
                 recipe or "small",
                 overrides=overrides,
-                overwrite=overwrite,
+                overwrite=overwrite or (resume_if_begun and run.is_run(output)),  # without a checkpoint, as it is
                 on_plan=lambda plan: None if as_json else print_plan(plan),
                 on_preparing=display.stage,
                 on_step=display.step,
@@ -91,6 +100,14 @@ def _recipe_for_resume(run_folder: Path, recipe: str | None, overrides: list[str
         return None
     run = RunFolder.open(run_folder)
     return Recipe.load(run.recipe_file if recipe in (None, run.recipe().name) else recipe, overrides)
+
+
+def _recipe_of_command(run_folder: Path, recipe: str, overrides: list[str]):
+    """The recipe of this command, resolved as the run has resolved its own; the rest must be the same."""
+    from primase.recipe import Recipe
+    from primase.run_folder import RunFolder
+
+    return Recipe.load(recipe, overrides).resolved_like(RunFolder.open(run_folder).recipe())
 
 
 def _print_end(result) -> None:

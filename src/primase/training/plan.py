@@ -51,14 +51,17 @@ class Plan:
         return self.steps / self.steps_per_epoch
 
 
-def plan_training(setup: TrainingSetup) -> Plan:
-    """Time a few optimizer steps of a throwaway model on real rows and extrapolate."""
+def plan_training(setup: TrainingSetup, processes: int = 1) -> Plan:
+    """Time a few optimizer steps of a throwaway model on real rows and extrapolate.
+
+    `processes` share the rows of a step; what their gradients take to be added up is not reckoned.
+    """
     recipe, corpus, rows = setup.recipe, setup.corpus, setup.rows
     parameters = count_parameters(setup.config)
     epoch_steps = steps_per_epoch(len(rows), recipe.training)
     batches_per_step = math.ceil(len(rows) / recipe.training.rows_per_batch) / epoch_steps
     speed = _measure(setup)
-    seconds_per_step = batches_per_step * speed.seconds_per_batch + speed.seconds_per_update
+    seconds_per_step = batches_per_step / processes * speed.seconds_per_batch + speed.seconds_per_update
     tokens_per_epoch = speed.tokens_per_row * len(rows)
     tokens_per_second = tokens_per_epoch / epoch_steps / seconds_per_step
     steps = _steps(recipe.training, epoch_steps, seconds_per_step, _measuring_seconds(setup, tokens_per_second))

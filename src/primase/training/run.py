@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import platform
 import sys
 import time
@@ -12,23 +11,25 @@ from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
-from primase import hardware
+from primase import hardware, processes
 from primase.checks import check
 from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus
-from primase.errors import CheckpointError, InputError, MissingExtraError, PrimaseError
-from primase.models.build import build_model, silence_transformers
+from primase.errors import CheckpointError, InputError, MissingExtraError, RecipeError
+from primase.models.build import build_model, experts, silence_transformers
 from primase.recipe import Recipe
 from primase.report.card import write_card
 from primase.report.page import write_report
+from primase.results import Check
 from primase.run_folder import RunFolder, is_corpus
 from primase.training import checkpoints
 from primase.training.arguments import training_arguments
 from primase.training.callbacks import ProgressReport, Report, StopSignals
 from primase.training.plan import Plan, plan_training
-from primase.training.trainer import PretrainingTrainer
+from primase.training.trainer import PretrainingTrainer, training_batches
 from primase.training.training_setup import TrainingSetup
 from primase.version import __version__
 
@@ -73,15 +74,24 @@ def pretrain(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     _refuse_sources_inside(sources, output)
-    _refuse_several_processes()
+    _refuse_idle_processes(recipe)
     _refuse_missing_trackers(recipe)
-    with RunFolder.creating(output, overwrite=overwrite) as run:
-        run.recipe_file.write_text(recipe.to_toml(), "utf-8")  # known as a run, even if the process is killed now
-        setup = TrainingSetup.open(recipe, open_or_prepare(sources, run, recipe, on_preparing))
-        plan = plan_training(setup)
-        setup = setup.resolved(plan.steps)
-        _write_provenance(run, setup)
-    on_plan(plan)
+    processes.start()
+    workers = processes.count()
+
+    def begin() -> Plan:
+        with RunFolder.creating(output, overwrite=overwrite) as run:
+            run.recipe_file.write_text(recipe.to_toml(), "utf-8")  # known as a run, even if the process is killed now
+            setup = TrainingSetup.open(recipe, open_or_prepare(sources, run, recipe, on_preparing))
+            plan = plan_training(setup, workers)
+            _write_provenance(run, setup.resolved(plan.steps), workers)
+        return plan
+
+    plan = processes.by_main(begin)
+    if processes.is_main():
+        on_plan(plan)
+    run = RunFolder.open(output)
+    setup = TrainingSetup.open(run.recipe(), run.corpus())
     return _checked(_train(run, setup, plan.warnings, on_step, resume_from=None), on_checking)
 
 
@@ -96,15 +106,16 @@ def resume(
 
     Raises CheckpointError where there is none, or where it belongs to another recipe, corpus or tokenizer.
     """
-    _refuse_several_processes()
+    processes.start()
     run = RunFolder.open(run_folder)
     own = run.recipe()
+    _refuse_idle_processes(own)
     if recipe is not None and recipe != own:
         raise CheckpointError(
             f"{run.folder}: the run was begun with another recipe ({'; '.join(recipe.differences(own)[:3])}); "
             "resume without recipe options, or pretrain into another folder"
         )
-    saved = checkpoints.complete_checkpoints(run.folder)
+    saved = processes.by_main(lambda: checkpoints.complete_checkpoints(run.folder))
     if not saved:
         raise CheckpointError(f"{run.folder}: no complete checkpoint to go on from; start again with --overwrite")
     setup = TrainingSetup.open(own, run.corpus())
@@ -116,6 +127,16 @@ def resume(
                 f"restore the {what} or pretrain again"
             )
     return _checked(_train(run, setup, (), on_step, resume_from=saved[-1]), on_checking)
+
+
+def is_begun(output: str | Path) -> bool:
+    """Whether `output` holds a run that `resume` can go on with. The main process looks, for all."""
+    processes.start()
+    return processes.by_main(lambda: is_run(output) and bool(checkpoints.complete_checkpoints(Path(output))))
+
+
+def is_run(output: str | Path) -> bool:
+    return RunFolder(Path(output)).recipe_file.is_file()
 
 
 def open_or_prepare(
@@ -146,12 +167,12 @@ def plan(
     return plan_training(TrainingSetup.open(recipe, corpus))
 
 
-def _refuse_several_processes() -> None:
-    """Each would prepare and write the same run folder."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1:
-        raise PrimaseError(
-            f"WORLD_SIZE is {processes}: pretraining runs in one process so far; start it without torchrun"
+def _refuse_idle_processes(recipe: Recipe) -> None:
+    rows = recipe.training.rows_per_batch * recipe.training.accumulation_steps
+    if processes.count() > rows:
+        raise RecipeError(
+            f"{processes.count()} processes share the rows of a step, and there are {rows}: start fewer, or raise "
+            "training.rows_per_batch or training.accumulation_steps"
         )
 
 
@@ -169,6 +190,10 @@ def _refuse_sources_inside(sources: Sequence[str | Path], output: str | Path) ->
             raise InputError(f"{source}: lies in the output folder {output}, which is replaced; choose another one")
 
 
+def _nobody(step: int, steps: int, metrics: dict[str, float]) -> None:
+    """The display of the processes that have none."""
+
+
 def _train(
     run: RunFolder,
     setup: TrainingSetup,
@@ -183,7 +208,13 @@ def _train(
     trainer = PretrainingTrainer(
         model=model,
         arguments=training_arguments(
-            setup.recipe, run.folder, steps=settings.steps, precision=setup.precision, device=setup.device
+            setup.recipe,
+            run.folder,
+            steps=settings.steps,
+            precision=setup.precision,
+            device=setup.device,
+            accumulation_steps=training_batches(setup.rows, settings).accumulation_steps,
+            may_leave_out=experts(setup.config) > 1,
         ),
         rows=setup.rows,
         collator=setup.collator,
@@ -191,15 +222,18 @@ def _train(
         measure=lambda model: setup.measure_validation(model, is_stopped=lambda: stop.received is not None),
         facts=setup.facts,
         peak_flops=hardware.matrix_product_flops(setup.device, setup.precision),
-        callbacks=[ProgressReport(on_step), stop],
+        callbacks=[ProgressReport(on_step if processes.is_main() else _nobody), stop],
     )
+    if processes.rank():
+        torch.manual_seed(setup.recipe.seed + processes.rank())  # dropout differs from process to process
     try:
         trainer.train(resume_from_checkpoint=str(resume_from.folder) if resume_from else None)
     finally:
         stop.restore()
     state = trainer.state
     if not stop.received:
-        _write_final(run, setup, model, state.best_global_step if settings.keep_best else None)
+        best_step = state.best_global_step if settings.keep_best else None
+        processes.by_main(lambda: _write_final(run, setup, model, best_step))
     return PretrainingResult(
         run=run.folder,
         steps=state.global_step,
@@ -215,9 +249,14 @@ def _checked(result: PretrainingResult, on_checking: Callable[[str, float], None
     """After the training, so that its memory is free: the final model as its users will load it."""
     if result.interrupted:
         return result
-    checks = check(result.run, progress=on_checking).checks
-    write_report(result.run)
-    write_card(result.run)
+
+    def checks_and_report() -> list[Check]:
+        checks = check(result.run, progress=on_checking).checks
+        write_report(result.run)
+        write_card(result.run)
+        return checks
+
+    checks = processes.by_main(checks_and_report)
     return replace(
         result,
         passed_checks=tuple(check.name for check in checks if check.passed),
@@ -239,7 +278,7 @@ def _write_final(run: RunFolder, setup: TrainingSetup, model: PreTrainedModel, b
         setup.tokenizer.save_pretrained(folder)
 
 
-def _write_provenance(run: RunFolder, setup: TrainingSetup) -> None:
+def _write_provenance(run: RunFolder, setup: TrainingSetup, workers: int) -> None:
     run.recipe_file.write_text(setup.recipe.to_toml(), "utf-8")
     libraries = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "pyarrow", "safetensors")
     environment = {
@@ -249,6 +288,7 @@ def _write_provenance(run: RunFolder, setup: TrainingSetup) -> None:
         "libraries": {name: library_version(name) for name in libraries},
         "hardware": hardware.describe(),
         "precision": setup.precision,
+        "processes": workers,
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "corpus_digest": setup.corpus.digest,
