@@ -11,7 +11,7 @@ from queue import Empty
 from typing import Any, NamedTuple
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["primase.training.run", "primase.cli", "tests.training.runs"])
+_context.set_forkserver_preload(["tests.preloaded"])
 
 
 class Ended(NamedTuple):

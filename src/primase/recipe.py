@@ -155,6 +155,8 @@ class TrainingSettings(Settings):
     max_gradient_norm: float = Field(1.0, ge=0)
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """auto: bf16 autocast where the hardware has it, fp32 elsewhere. Weights are kept in fp32."""
+    sharding: Literal["none", "fsdp2"] = "none"
+    """In several processes. none: each has the whole model (DDP); fsdp2: each has a shard of weights and optimizer."""
     evaluate_every: Steps | Literal["epoch", "never"] = "epoch"
     """Steps between measurements on the validation part, or each epoch."""
     save_every: Steps | Literal["epoch", "evaluation"] = "evaluation"
@@ -176,6 +178,14 @@ class TrainingSettings(Settings):
     def _has_an_end(self) -> "TrainingSettings":
         if self.epochs is None and self.steps is None and self.minutes is None:
             raise ValueError("the training has no end: set training.epochs, training.steps or training.minutes")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_sharded(self) -> "TrainingSettings":
+        if self.sharding == "fsdp2" and self.optimizer == "muon":
+            raise ValueError("sharding fsdp2 cuts the matrices that muon needs whole; set training.optimizer=adamw")
+        if self.sharding == "fsdp2" and self.precision == "fp16":
+            raise ValueError("sharding fsdp2 has no scaling of fp16 gradients; set training.precision=bf16")
         return self
 
 
@@ -259,6 +269,8 @@ class Recipe(Settings):
                 del values["split"]["homology_share"]
             if not self.split.heldout_regions:
                 del values["split"]["heldout_regions"]
+        if "training" in values and self.training.sharding == "none":
+            del values["training"]["sharding"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def differences(self, other: "Recipe") -> list[str]:

@@ -1,11 +1,14 @@
 """Several processes train the model of one: same losses, same rows a step, exact resume, one line for an error."""
 
+import hashlib
+import json
 import os
 import re
 import signal
 
 import pytest
 
+from primase.errors import RecipeError
 from primase.training.checkpoints import complete_checkpoints
 from primase.training.run import pretrain, resume
 from primase.training.trainer import PretrainingTrainer
@@ -16,11 +19,15 @@ WITHOUT_DROPOUT = EXPERTS | {"settings": EXPERTS["settings"] | {"attention_dropo
 UNEQUAL = {"data__short_records": "keep", "split__validation_fraction": 0.2}
 
 RECIPES = {
-    "whole micro-batches": tiny_recipe(DENSE, training__steps=12),
+    "whole micro-batches": tiny_recipe(DENSE),
     "split micro-batches": tiny_recipe(DENSE, training__accumulation_steps=1, training__rows_per_batch=9),
     # 24 windows in steps of 5: the last step of an epoch has rows for some of the processes only.
     "unequal rows": tiny_recipe(DENSE, **UNEQUAL, training__rows_per_batch=5, training__accumulation_steps=1),
     "experts": tiny_recipe(WITHOUT_DROPOUT, training__steps=12),
+    "fsdp2": tiny_recipe(DENSE, training__sharding="fsdp2"),
+    "fsdp2 of experts, the last model": tiny_recipe(
+        WITHOUT_DROPOUT, training__sharding="fsdp2", training__keep_best=False, training__steps=12
+    ),
     "muon": tiny_recipe(DENSE, training__optimizer="muon", training__strands="random", training__steps=12),
 }
 DROPOUT = tiny_recipe(EXPERTS, training__accumulation_steps=4, training__rows_per_batch=2)
@@ -41,12 +48,27 @@ def assert_same_losses(run, reference):
     ]
 
 
+@pytest.fixture(scope="module")
+def in_two(genome, unequal_windows, tmp_path_factory):
+    """`in_two(name)`: the run folder and the results of a recipe in two processes."""
+    done = {}
+
+    def get(name):
+        if name not in done:
+            run = tmp_path_factory.mktemp("two") / "run"
+            source = unequal_windows if name == "unequal rows" else genome
+            done[name] = run, results(together(pretrain, source, run, RECIPES[name]))
+        return done[name]
+
+    return get
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_losses_are_those_of_one_process(name, genome, unequal_windows, tmp_path):
+def test_the_losses_are_those_of_one_process(name, in_two, genome, unequal_windows, tmp_path):
     source = unequal_windows if name == "unequal rows" else genome
     one = pretrain(source, tmp_path / "one", RECIPES[name])
-    two = results(together(pretrain, source, tmp_path / "two", RECIPES[name]))
-    assert_same_losses(tmp_path / "two", one.run)
+    run, two = in_two(name)
+    assert_same_losses(run, one.run)
     assert two[0] == two[1]
     assert (two[0].steps, two[0].best_step, two[0].failed_checks) == (one.steps, one.best_step, one.failed_checks)
 
@@ -65,10 +87,12 @@ def stopped_in_one(batches, by, work, *arguments):
     return work(*arguments)
 
 
-def test_stop_and_go(genome, tmp_path):
+@pytest.mark.parametrize("sharding", ["none", "fsdp2"])
+def test_stop_and_go(sharding, genome, tmp_path):
     """A signal to one process stops both, in the middle of a step; with dropout, of which each has its own."""
-    results(together(pretrain, genome, tmp_path / "undisturbed", DROPOUT))
-    stopped = results(together(stopped_in_one, 22, 1, pretrain, genome, tmp_path / "run", DROPOUT))
+    recipe = DROPOUT.replace({"training.sharding": sharding})
+    results(together(pretrain, genome, tmp_path / "undisturbed", recipe))
+    stopped = results(together(stopped_in_one, 22, 1, pretrain, genome, tmp_path / "run", recipe))
     assert [(end.interrupted, end.steps) for end in stopped] == [("SIGTERM", 11)] * 2
     states = [(tmp_path / "run/checkpoints/step-000011" / f"rng_state_{rank}.pth").read_bytes() for rank in (0, 1)]
     assert states[0] != states[1]
@@ -76,15 +100,14 @@ def test_stop_and_go(genome, tmp_path):
     assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
 
 
-@pytest.mark.parametrize("counts", [(2, 1), (1, 2), (2, 3)])
-def test_another_number_of_processes_goes_on(counts, genome, tmp_path):
-    recipe = tiny_recipe(DENSE, training__accumulation_steps=3, training__rows_per_batch=3)
-    reference = pretrain(genome, tmp_path / "reference", recipe)
-    arguments = stopped_in_one, 20, 0, pretrain, genome, tmp_path / "run", recipe
-    assert results(together(*arguments, processes=counts[0]))[0].interrupted == "SIGTERM"
-    assert 0 < complete_checkpoints(tmp_path / "run")[-1].step < reference.steps
-    results(together(resume, tmp_path / "run", processes=counts[1]))
-    assert_same_losses(tmp_path / "run", reference.run)
+@pytest.mark.parametrize("name", ["whole micro-batches", "fsdp2"])
+@pytest.mark.parametrize(("begun", "resumed"), [(2, 1), (1, 3)])
+def test_another_number_of_processes_goes_on(name, begun, resumed, in_two, genome, tmp_path):
+    arguments = stopped_in_one, 15, 0, pretrain, genome, tmp_path / "run", RECIPES[name]
+    assert results(together(*arguments, processes=begun))[0].interrupted == "SIGTERM"
+    assert 0 < complete_checkpoints(tmp_path / "run")[-1].step < 20
+    results(together(resume, tmp_path / "run", processes=resumed))
+    assert_same_losses(tmp_path / "run", in_two(name)[0])
 
 
 def spoiled_in_one(*arguments):
@@ -151,8 +174,8 @@ def killed_in_one(batches, *arguments):
     return command_line(*arguments)
 
 
-def test_a_process_that_dies_takes_the_others_down(genome, recipe_file, tmp_path):
-    """Within a minute, with the reason; the run goes on from its last checkpoint."""
+def test_a_process_that_dies_takes_the_others_down(in_two, genome, recipe_file, tmp_path):
+    """Within a minute, with the reason; the run goes on from its last checkpoint, and one process prints."""
     command = ["pretrain", genome, "-o", tmp_path / "run", "-r", recipe_file, "--resume-if-begun"]
     ends = together(killed_in_one, 12, *command, seconds=60)
     assert [end.exit_code for end in ends] == [0, -signal.SIGKILL] and ends[0].result == 2
@@ -160,13 +183,21 @@ def test_a_process_that_dies_takes_the_others_down(genome, recipe_file, tmp_path
     assert "Traceback" not in ends[0].printed
     assert [checkpoint.step for checkpoint in complete_checkpoints(tmp_path / "run")] == [5, 10]
 
-    assert [end.result for end in together(command_line, *command)] == [0, 0]
-    results(together(pretrain, genome, tmp_path / "undisturbed", tiny_recipe(DENSE)))
-    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
-
-
-def test_one_process_prints(genome, recipe_file, tmp_path):
-    ends = together(command_line, "pretrain", genome, "-o", tmp_path / "run", "-r", recipe_file)
+    ends = together(command_line, *command)
     assert [end.result for end in ends] == [0, 0]
     assert "Trained 20 steps" in ends[0].printed and ends[1].printed == ""
+    assert_same_run(tmp_path / "run", in_two("whole micro-batches")[0])
     assert '"processes": 2' in (tmp_path / "run" / "environment.json").read_text()
+
+
+def test_muon_is_not_sharded():
+    with pytest.raises(RecipeError, match=r"fsdp2.*muon.*training\.optimizer=adamw"):
+        tiny_recipe(DENSE).replace({"training.sharding": "fsdp2", "training.optimizer": "muon"})
+
+
+def test_a_run_of_before_the_setting_keeps_its_digest():
+    plain, sharded = tiny_recipe(DENSE), tiny_recipe(DENSE, training__sharding="fsdp2")
+    assert plain.digest() != sharded.digest()
+    without = plain.model_dump(mode="json")
+    del without["training"]["sharding"], without["split"]["homology_share"], without["split"]["heldout_regions"]
+    assert plain.digest() == hashlib.sha256(json.dumps(without, sort_keys=True).encode()).hexdigest()[:16]

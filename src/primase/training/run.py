@@ -25,7 +25,7 @@ from primase.report.card import write_card
 from primase.report.page import write_report
 from primase.results import Check
 from primase.run_folder import RunFolder, is_corpus
-from primase.training import checkpoints
+from primase.training import checkpoints, sharding
 from primase.training.arguments import training_arguments
 from primase.training.callbacks import ProgressReport, Report, StopSignals
 from primase.training.plan import Plan, plan_training
@@ -190,10 +190,6 @@ def _refuse_sources_inside(sources: Sequence[str | Path], output: str | Path) ->
             raise InputError(f"{source}: lies in the output folder {output}, which is replaced; choose another one")
 
 
-def _nobody(step: int, steps: int, metrics: dict[str, float]) -> None:
-    """The display of the processes that have none."""
-
-
 def _train(
     run: RunFolder,
     setup: TrainingSetup,
@@ -204,6 +200,8 @@ def _train(
     silence_transformers()
     settings = setup.recipe.training
     model = build_model(setup.recipe.model, setup.config, setup.recipe.seed)
+    if settings.sharding == "fsdp2":
+        sharding.shard(model.to(setup.device))
     stop = StopSignals()
     trainer = PretrainingTrainer(
         model=model,
@@ -222,7 +220,7 @@ def _train(
         measure=lambda model: setup.measure_validation(model, is_stopped=lambda: stop.received is not None),
         facts=setup.facts,
         peak_flops=hardware.matrix_product_flops(setup.device, setup.precision),
-        callbacks=[ProgressReport(on_step if processes.is_main() else _nobody), stop],
+        callbacks=[ProgressReport(on_step), stop],
     )
     if processes.rank():
         torch.manual_seed(setup.recipe.seed + processes.rank())  # dropout differs from process to process
@@ -233,7 +231,8 @@ def _train(
     state = trainer.state
     if not stop.received:
         best_step = state.best_global_step if settings.keep_best else None
-        processes.by_main(lambda: _write_final(run, setup, model, best_step))
+        weights = None if settings.sharding == "none" or best_step is not None else sharding.whole_weights(model)
+        processes.by_main(lambda: _write_final(run, setup, model, best_step, weights))
     return PretrainingResult(
         run=run.folder,
         steps=state.global_step,
@@ -264,7 +263,13 @@ def _checked(result: PretrainingResult, on_checking: Callable[[str, float], None
     )
 
 
-def _write_final(run: RunFolder, setup: TrainingSetup, model: PreTrainedModel, best_step: int | None) -> None:
+def _write_final(
+    run: RunFolder, setup: TrainingSetup, model: PreTrainedModel, best_step: int | None, weights: dict | None
+) -> None:
+    if sharding.is_sharded(model):  # a shard is no model
+        model = build_model(setup.recipe.model, setup.config, setup.recipe.seed)
+        if weights is not None:
+            model.load_state_dict(weights)
     if best_step is not None:
         best = checkpoints.read_checkpoint(checkpoints.checkpoint_folder(run.folder, best_step))
         if best is None:

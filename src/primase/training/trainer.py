@@ -26,7 +26,7 @@ from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, StepBatches, Tra
 from primase.errors import NonFiniteLossError
 from primase.models.build import count_parameters, experts
 from primase.recipe import TrainingSettings
-from primase.training import checkpoints
+from primase.training import checkpoints, sharding
 from primase.training.metrics import MetricsFile, Progress, RouterHealth
 from primase.training.optimizers import MuonWithAdamW
 
@@ -61,6 +61,8 @@ class PretrainingTrainer(transformers.Trainer):
             eval_dataset=rows,  # transformers insists on one; `evaluate` measures the validation part instead
             callbacks=callbacks,
         )
+        # As of a model that transformers itself sharded: neither the Trainer nor accelerate wraps it again.
+        self.is_distributed_loading_by_transformers = sharding.is_sharded(model)
         # The display and the metrics file are ours; transformers' printer would write dictionaries between them.
         self.remove_callback(transformers.PrinterCallback)
         # The loss is ours: targets are counted for it whatever the model's own loss would accept.
@@ -174,6 +176,7 @@ class PretrainingTrainer(transformers.Trainer):
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
         # In fp16 an overflow is expected: the gradient scaler skips such a step and lowers its scale.
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of shards
         if self.accelerator.scaler is None and not math.isfinite(norm):
             self._refuse_not_finite("gradient", self.state.global_step + 1)
         return norm
@@ -278,15 +281,26 @@ class PretrainingTrainer(transformers.Trainer):
                 if self._is_mid_step:
                     self._go_back_to_step_begin()
                 random_states = processes.gathered(self._random_state_file())
+                whole = self._whole_state()
                 self.progress.expert_load_since_log = self.router_health.everywhere().tolist()
-                processes.by_main(lambda: self._write_checkpoint(step, random_states))
+                processes.by_main(lambda: self._write_checkpoint(step, random_states, *whole))
             best_step, keep = self.state.best_global_step, self.settings.keep_checkpoints
             processes.by_main(lambda: checkpoints.delete_old_checkpoints(self.run, keep, best_step))
 
-    def _write_checkpoint(self, step: int, random_states: list[tuple[str, bytes]]) -> None:
+    def _whole_state(self) -> tuple[dict | None, dict | None]:
+        """Weights and state of the optimizer where they are in shards, whole in the main process."""
+        if self.settings.sharding == "none":
+            return None, None
+        return sharding.whole_weights(self.model), sharding.whole_optimizer(self.model, self.optimizer.optimizer)
+
+    def _write_checkpoint(
+        self, step: int, random_states: list[tuple[str, bytes]], weights: dict | None, optimizer: dict | None
+    ) -> None:
         with checkpoints.writing_checkpoint(self.run, step, self.facts) as folder:
-            self.save_model(str(folder), _internal_call=True)
+            self._save(str(folder), weights)
             self._save_optimizer_and_scheduler(str(folder))
+            if optimizer is not None:
+                torch.save(optimizer, folder / sharding.OPTIMIZER_FILE)
             self._save_scaler(str(folder))
             for name, content in random_states:
                 (folder / name).write_bytes(content)
@@ -312,11 +326,23 @@ class PretrainingTrainer(transformers.Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
-        checkpoints.load_weights(self.model, folder)
+        sharding.load_weights(self.model, folder)
         self.progress = Progress.read(folder / PROGRESS_FILE)
         if processes.is_main():
             self.router_health.load = torch.tensor(self.progress.expert_load_since_log)
         processes.by_main(lambda: self.metrics_file.keep(self.progress.metrics_lines))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or self.settings.sharding == "none":
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        sharding.load_optimizer(self.model, self.optimizer.optimizer, Path(checkpoint))
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True))
+
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """Not at all: gradients of an accumulation would lie whole in every process, and memory is why they do not."""
+        yield
 
 
 def training_batches(rows: TrainingRows, settings: TrainingSettings) -> StepBatches:

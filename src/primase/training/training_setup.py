@@ -81,16 +81,19 @@ class TrainingSetup:
         indices = draw_windows(self.corpus, "validation", self.recipe.training.validation_bases, self.recipe.seed)
         nats, tokens, bases, given_up = 0.0, 0, 0, False
         portions = list(_portions(indices, self.corpus.windows["length"]))
-        for some in portions[processes.rank() :: processes.count()]:
-            if is_stopped():
-                given_up = True
+        # Each layer of a sharded model is put together by all processes, so all must read the same.
+        is_sharded = self.recipe.training.sharding != "none"
+        for some in portions if is_sharded else portions[processes.rank() :: processes.count()]:
+            given_up = bool(processes.largest(is_stopped()) if is_sharded else is_stopped())
+            if given_up:
                 break
             windows = list(self.corpus.iterate(some))
             for score in score_windows(loaded, windows, stride_fraction=self.recipe.evaluation.stride_fraction):
                 nats += score.nats.sum()
                 tokens += len(score.nats)
             bases += sum(int(dna.is_acgt(window).sum()) for window in windows)
-        nats, tokens, bases, given_up = processes.total(nats, tokens, bases, given_up)
+        if not is_sharded:
+            nats, tokens, bases, given_up = processes.total(nats, tokens, bases, given_up)
         if given_up:
             return None
         return {
