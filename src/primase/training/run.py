@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import platform
 import sys
 import time
@@ -74,7 +75,7 @@ def pretrain(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     _refuse_sources_inside(sources, output)
-    _refuse_idle_processes(recipe)
+    _refuse_launch(recipe)
     _refuse_missing_trackers(recipe)
     processes.start()
     workers = processes.count()
@@ -109,7 +110,7 @@ def resume(
     processes.start()
     run = RunFolder.open(run_folder)
     own = run.recipe()
-    _refuse_idle_processes(own)
+    _refuse_launch(own)
     if recipe is not None and recipe != own:
         raise CheckpointError(
             f"{run.folder}: the run was begun with another recipe ({'; '.join(recipe.differences(own)[:3])}); "
@@ -167,13 +168,19 @@ def plan(
     return plan_training(TrainingSetup.open(recipe, corpus))
 
 
-def _refuse_idle_processes(recipe: Recipe) -> None:
+def _refuse_launch(recipe: Recipe) -> None:
     rows = recipe.training.rows_per_batch * recipe.training.accumulation_steps
     if processes.count() > rows:
         raise RecipeError(
             f"{processes.count()} processes share the rows of a step, and there are {rows}: start fewer, or raise "
             "training.rows_per_batch or training.accumulation_steps"
         )
+    for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"):
+        if os.environ.get(name, "").lower() == "true":
+            raise RecipeError(
+                f"{name} is set: the recipe says how a run is spread over processes; start it without that option of "
+                "accelerate launch, and set training.sharding=fsdp2 to have it in shards"
+            )
 
 
 def _refuse_missing_trackers(recipe: Recipe) -> None:
