@@ -67,6 +67,8 @@ def start() -> None:
         torch.cuda.set_device(_environment("LOCAL_RANK", 0) % torch.cuda.device_count())
     try:
         store, own_rank, size = next(distributed.rendezvous("env://", timeout=RENDEZVOUS_WAIT))
+        # torchrun's store outlives the processes that it starts again, and still has the addresses of the dead.
+        store = distributed.PrefixStore(f"attempt{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         if not distributed.is_initialized():
             distributed.init_process_group(
                 "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
