@@ -14,7 +14,7 @@ from primase.training.run import pretrain
 from tests.several import free_port, results, together
 from tests.training.runs import DENSE, assert_same_run, tiny_recipe
 
-RECIPE = tiny_recipe(DENSE, training__steps=150, training__evaluate_every=25)
+RECIPE = tiny_recipe(DENSE, training__steps=40, training__evaluate_every=8)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_torchrun_goes_on_after_a_process_was_killed(launch, undisturbed):
     os.kill(first, signal.SIGKILL)
     assert launcher.wait(240) == 0, log.read_text()
     said = log.read_text()
-    assert said.count("lost another one") == 1 and said.count("Trained 150 steps") == 1, said
+    assert said.count("lost another one") == 1 and said.count("Trained 40 steps") == 1, said
     assert_same_run(run, undisturbed)
 
 

@@ -119,6 +119,8 @@ def main() -> None:
             print(f"primase: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(2)
     finally:
+        if "RANK" in os.environ and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a launcher ends those that are leaving, in the middle of it
         processes.leave()
 
 
