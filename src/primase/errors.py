@@ -51,3 +51,11 @@ class ExplodedLossError(PrimaseError, ArithmeticError):
 
 class MissingExtraError(PrimaseError, ImportError):
     """An optional library is needed and is not installed."""
+
+
+class LostProcessError(PrimaseError, ConnectionError):
+    """Another process of the same run has died or cannot be reached."""
+
+
+class RelayedError(PrimaseError, RuntimeError):
+    """The main process failed and says why; the message is the same."""

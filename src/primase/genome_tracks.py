@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from primase import processes
 from primase.base_values import QUANTITIES, BaseValues
 from primase.errors import InputError
 from primase.formats import Genome
@@ -66,9 +67,11 @@ def tracks(
     reverse complement), or both, their mean. `hub`: an assembly as hg38, for a UCSC track hub and an IGV session
     beside bigWigs. `piece_bases` changes the memory and nothing else.
 
-    Nothing is left at the outputs unless all went well. Raises InputError, OutputExistsError, ModelError.
+    Several processes share the pieces and write the bytes of one. Nothing is left at the outputs unless all went well.
+    Raises InputError, OutputExistsError, ModelError.
     """
     begun = time.perf_counter()
+    processes.start()
     files = output_files(Path(output), _wanted(what))
     if strands not in STRANDS:
         raise InputError(f"strands {strands!r}: choose {', '.join(STRANDS)}")
@@ -78,18 +81,18 @@ def tracks(
     with Genome(genome, progress=lambda bases: progress("reading the genome", 0.0)) as opened, ExitStack() as stack:
         loaded = model if isinstance(model, LoadedModel) else load_model(model)
         reader = BaseValues(loaded, opened)
-        refuse_unwritable(Path(output))
+        processes.by_main(lambda: refuse_unwritable(Path(output)))
         lengths = in_track_order(opened.lengths)
         writers = {
             name: stack.enter_context(writing_track(stack.enter_context(written_whole(file)), lengths))
-            for name, file in files.items()
+            for name, file in (files.items() if processes.is_main() else ())
         }
-        bases, totals = _write(reader, lengths, writers, strands, piece_bases, progress)
+        bases, totals = _write(reader, lengths, list(files), writers, strands, piece_bases, progress)
         if not bases:
             raise InputError(f"{genome}: no A, C, G or T in it, so there is nothing that a model could predict")
     title = f"model {'(in memory)' if isinstance(model, LoadedModel) else model}, strands: {strands}"
-    for file, text in zip(hub_files, _hub_texts(hub, title, files) if hub else (), strict=True):
-        write_whole(file, text.encode())
+    hub_contents = [text.encode() for text in (_hub_texts(hub, title, files) if hub else ())]
+    processes.by_main(lambda: _write_hub(hub_files, hub_contents))
     return TracksResult(
         model="(in memory)" if isinstance(model, LoadedModel) else str(model),
         files={name: str(file) for name, file in files.items()},
@@ -101,6 +104,11 @@ def tracks(
         window_bases=reader.window_bases,
         seconds=time.perf_counter() - begun,
     )
+
+
+def _write_hub(files: list[Path], contents: list[bytes]) -> None:
+    for file, content in zip(files, contents, strict=True):
+        write_whole(file, content)
 
 
 def output_files(output: Path, what: Sequence[str]) -> dict[str, Path]:
@@ -115,26 +123,36 @@ def output_files(output: Path, what: Sequence[str]) -> dict[str, Path]:
 def _write(
     reader: BaseValues,
     lengths: dict[str, int],
+    what: list[str],
     writers: dict[str, TrackWriter],
     strands: str,
     piece_bases: int,
     progress: Progress,
 ) -> tuple[int, dict[str, float]]:
-    """The number of bases with a value, and the sum of each quantity over them."""
+    """The number of bases with a value, and the sum of each quantity over them.
+
+    Several processes share the pieces, and the main one has the `writers`.
+    """
     chosen = {"forward": (0,), "reverse": (1,), "both": (0, 1)}[strands]
-    totals, bases, done = dict.fromkeys(writers, 0.0), 0, 0
-    for record, length in lengths.items():
-        for start in range(0, length, piece_bases):
-            end = min(start + piece_bases, length)
-            parts = [reader.values(record, strand, start, end, list(writers)) for strand in chosen]
-            for name, writer in writers.items():
-                values = np.mean([part[name] for part in parts], axis=0, dtype=np.float32)
-                writer.write(record, start, values)
-                totals[name] += float(np.nansum(values, dtype=np.float64))
-            bases += int(np.isfinite(values).sum())
-            done += end - start
-            progress("writing tracks", done / sum(lengths.values()))
-    return bases, totals
+
+    def values_of(piece: tuple[str, int, int]) -> dict[str, np.ndarray]:
+        parts = [reader.values(piece[0], strand, *piece[1:], what) for strand in chosen]
+        return {name: np.mean([part[name] for part in parts], axis=0, dtype=np.float32) for name in what}
+
+    pieces = [
+        (record, start, min(start + piece_bases, length))
+        for record, length in lengths.items()
+        for start in range(0, length, piece_bases)
+    ]
+    totals, bases, done = dict.fromkeys(what, 0.0), 0, 0
+    for (record, start, end), values in zip(pieces, processes.shared(pieces, values_of), strict=False):
+        for name, writer in writers.items():
+            writer.write(record, start, values[name])
+            totals[name] += float(np.nansum(values[name], dtype=np.float64))
+        bases += int(np.isfinite(values[what[-1]]).sum())
+        done += end - start
+        progress("writing tracks", done / sum(lengths.values()))
+    return processes.by_main(lambda: (bases, totals))
 
 
 def _wanted(what: Sequence[str] | str) -> list[str]:

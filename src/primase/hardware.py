@@ -42,6 +42,26 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bf16" if has_bf16(device) else "fp32"
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_cores() -> None:
+    """Compute on a fair share of the cores where a launcher started several processes on this machine.
+
+    With all cores in each, the processes fight for them (docs/scaling.md has the figures). OMP_NUM_THREADS is heeded,
+    but not torchrun's own choice, which is 1 whatever the machine has.
+    """
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    if processes == 1 or (chosen and not (chosen == "1" and "TORCHELASTIC_RUN_ID" in os.environ)):
+        return
+    threads = max(1, cores() // processes)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # accelerate would choose another number where none is set
+    torch.set_num_threads(threads)
+
+
 def keep_freed_memory(device: torch.device) -> None:
     """Let this process keep the memory that it frees, where it computes on a processor and the C library is glibc.
 

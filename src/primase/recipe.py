@@ -160,6 +160,8 @@ class TrainingSettings(Settings):
     compile: Literal["auto", "yes", "no"] = "auto"
     """The layers through torch.compile: a minute at the start for a quicker step. auto: where that pays, in a run of
     more than some minutes on a CPU with bf16 and a C++ compiler."""
+    sharding: Literal["none", "fsdp2"] = "none"
+    """In several processes. none: each has the whole model (DDP); fsdp2: each has a shard of weights and optimizer."""
     evaluate_every: Steps | Literal["epoch", "never"] = "epoch"
     """Steps between measurements on the validation part, or each epoch."""
     save_every: Steps | Literal["epoch", "evaluation"] = "evaluation"
@@ -181,6 +183,14 @@ class TrainingSettings(Settings):
     def _has_an_end(self) -> "TrainingSettings":
         if self.epochs is None and self.steps is None and self.minutes is None:
             raise ValueError("the training has no end: set training.epochs, training.steps or training.minutes")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_sharded(self) -> "TrainingSettings":
+        if self.sharding == "fsdp2" and self.optimizer == "muon":
+            raise ValueError("sharding fsdp2 cuts the matrices that muon needs whole; set training.optimizer=adamw")
+        if self.sharding == "fsdp2" and self.precision == "fp16":
+            raise ValueError("sharding fsdp2 has no scaling of fp16 gradients; set training.precision=bf16")
         return self
 
 
@@ -241,6 +251,17 @@ class Recipe(Settings):
             _set_dotted(values, dotted_key, value)
         return self._validated(values, f"recipe {self.name}")
 
+    def resolved_like(self, other: "Recipe") -> "Recipe":
+        """A copy with what a run has set for itself: steps for minutes or epochs, and a precision in place of auto."""
+        mine, theirs = self.training, other.training
+        changes: dict[str, Any] = {}
+        if mine.steps is None or mine.minutes is not None:
+            changes["training.steps"] = theirs.steps
+        changes["training.minutes"] = theirs.minutes
+        if mine.precision == "auto":
+            changes["training.precision"] = theirs.precision
+        return self.replace(changes)
+
     def to_toml(self) -> str:
         """The whole recipe, defaults written out; optional settings that are not set are left out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
@@ -253,6 +274,8 @@ class Recipe(Settings):
                 del values["split"]["homology_share"]
             if not self.split.heldout_regions:
                 del values["split"]["heldout_regions"]
+        if "training" in values and self.training.sharding == "none":
+            del values["training"]["sharding"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def differences(self, other: "Recipe | Mapping[str, Any]") -> list[str]:

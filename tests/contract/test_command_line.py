@@ -41,6 +41,7 @@ PROMISED = {
         "--resume",
         "--skip-damaged",
         "--accept-changes",
+        "--resume-if-begun",
         "--overwrite",
         "--json",
     },

@@ -168,11 +168,11 @@ def test_full_disk(file, genome, tmp_path, before_batch, file_size_limit, monkey
     assert_same_run(tmp_path / "run", reference.run)
 
 
-def test_several_processes_are_refused_before_anything_is_written(genome, tmp_path, monkeypatch):
+def test_several_processes_without_a_launcher(genome, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(PrimaseError) as error:
         pretrain(genome, tmp_path / "run", tiny_recipe())
-    assert "WORLD_SIZE is 2" in one_line(error)
+    assert "WORLD_SIZE is 2 but RANK is not set" in one_line(error)
     assert not (tmp_path / "run").exists()
 
 

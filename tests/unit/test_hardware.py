@@ -1,5 +1,6 @@
 """Number formats and the measured peak."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -93,3 +94,30 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for arm in ("keeps", "gives back")
     ]
     assert faults[0] < faults[1] / 4, faults
+
+
+@pytest.mark.parametrize(
+    ("environment", "threads"),
+    [
+        ({}, None),
+        ({"LOCAL_WORLD_SIZE": "1"}, None),
+        ({"LOCAL_WORLD_SIZE": "3"}, 2),
+        ({"LOCAL_WORLD_SIZE": "16"}, 1),
+        ({"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "3"}, None),
+        ({"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}, None),
+        # torchrun's own choice, where nobody made one.
+        ({"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "TORCHELASTIC_RUN_ID": "none"}, 4),
+        ({"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "3", "TORCHELASTIC_RUN_ID": "none"}, None),
+    ],
+)
+def test_processes_share_the_cores(environment, threads, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(hardware, "cores", lambda: 8)
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    for name in ("LOCAL_WORLD_SIZE", "OMP_NUM_THREADS", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.setenv(name, environment.get(name, ""))
+        if name not in environment:
+            monkeypatch.delenv(name)
+    hardware.share_cores()
+    assert chosen == ([] if threads is None else [threads])
+    assert os.environ.get("OMP_NUM_THREADS") == (str(threads) if threads else environment.get("OMP_NUM_THREADS"))

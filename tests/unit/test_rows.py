@@ -1,11 +1,13 @@
 """Training rows: every base is seen, strands and shifts are drawn by the seed, padding stays out of the loss."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
 
 from primase.corpus.prepare import prepare
-from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, StepSampler, TrainingRows
+from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, StepBatches, TrainingRows
 from primase.dna import reverse_complement
 from primase.recipe import Recipe
 from primase.sequence_encoder import SequenceEncoder
@@ -93,12 +95,14 @@ def test_equal_rows_need_no_mask():
 
 def test_a_step_has_rows_from_everywhere_and_its_batches_rows_of_like_length(make_rows):
     rows = make_rows(200, 400, tokenizer__kind="byte-pair", tokenizer__vocabulary_tokens=64)
-    sampler, tokens = StepSampler(rows, rows_per_step=8), np.array([len(rows[i]) for i in range(len(rows))])
+    sampler, tokens = StepBatches(rows, 4, 2), np.array([len(rows[i]) for i in range(len(rows))])
     orders = []
     for epoch in (0, 0, 1):
         rows.set_epoch(epoch)
-        orders.append(list(sampler))
-    assert orders[0] == orders[1] != orders[2] and len(sampler) == len(rows)
+        batches = list(sampler)
+        assert len(batches) == len(sampler) and {len(batch) for batch in batches[:-1]} == {4}
+        orders.append([row for batch in batches for row in batch])
+    assert orders[0] == orders[1] != orders[2]
     steps = [[order[first : first + 8] for first in range(0, len(order), 8)] for order in orders]
     assert sorted(orders[0]) == sorted(orders[2]) == list(range(len(rows)))
     assert {tuple(sorted(step)) for step in steps[0]} != {tuple(sorted(step)) for step in steps[2]}
@@ -116,3 +120,32 @@ def test_the_lengths_of_rows_are_known_beforehand(make_rows, kind):
     # What is left of a window beyond its last k-mer is spelled in single bases.
     assert all(abs(length - per_token * count) <= 4 for length, count in zip(lengths, tokens, strict=True))
     assert len(set(lengths.tolist())) > 1
+
+
+@pytest.mark.parametrize("batches_per_step", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_processes_share_the_rows_of_each_step(make_rows, batches_per_step, processes):
+    """The rows of a step are those of one process, and all processes have equally many micro-batches of it."""
+    rows = make_rows(200, 400)
+    whole = StepBatches(rows, 4, batches_per_step)
+    shares = [
+        StepBatches(rows, 4, batches_per_step, process=process, processes=processes) for process in range(processes)
+    ]
+    dealt = [list(share) for share in shares]
+    assert {len(share) for share in shares} == {len(batches) for batches in dealt} == {len(shares[0])}
+    assert max(len(batch) for batches in dealt for batch in batches) <= 4
+    expected, per_step = list(whole), shares[0].accumulation_steps
+    steps = -(-len(expected) // batches_per_step)
+    assert steps == -(-len(shares[0]) // per_step)
+    for step in range(steps):
+        of_step = expected[step * batches_per_step : (step + 1) * batches_per_step]
+        ours = [batch for batches in dealt for batch in batches[step * per_step : (step + 1) * per_step]]
+        assert sorted(chain(*ours)) == sorted(chain(*of_step))
+        if batches_per_step % processes == 0:
+            assert sorted(batch for batch in ours if batch) == sorted(of_step)
+
+
+def test_a_batch_of_no_rows_is_out_of_the_loss():
+    batch = PaddingCollator(3, "right")([])
+    assert batch["input_ids"].tolist() == [[3, 3]] and set(batch["labels"].flatten().tolist()) == {IGNORED_LABEL}
+    assert "attention_mask" not in batch

@@ -3,6 +3,7 @@
 Command modules import torch inside their functions, so that `primase --help` answers at once.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -10,6 +11,7 @@ from types import FrameType
 
 import typer
 
+from primase import processes
 from primase.cli import (
     check,
     compress,
@@ -32,9 +34,11 @@ from primase.cli import (
     tokenizer,
     tracks,
 )
-from primase.errors import PrimaseError
+from primase.errors import PrimaseError, RelayedError
 from primase.safe_text import printable, without_secrets
 from primase.version import __version__
+
+IN_SEVERAL_PROCESSES = ("prepare", "pretrain", "embed", "score", "tracks")
 
 
 class _Commands(typer.core.TyperGroup):
@@ -106,10 +110,34 @@ def main() -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _leave_on_signal)
     try:
-        app(prog_name="primase")
-    except PrimaseError as error:
-        print(f"primase: {printable(without_secrets(' '.join(str(error).split())))}", file=sys.stderr)
+        with processes.noticing_losses():
+            _join_other_processes(sys.argv[1:])
+            app(prog_name="primase")
+    except RelayedError:
         sys.exit(2)
+    except PrimaseError as error:
+        if processes.is_first_to_tell():
+            line = printable(without_secrets(" ".join(str(error).split())))
+            print(f"primase: {line}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    finally:
+        if "RANK" in os.environ and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a launcher ends those that are leaving, in the middle of it
+        processes.leave()
+
+
+def _join_other_processes(arguments: list[str]) -> None:
+    """Under torchrun or accelerate launch: find the others; only the main process prints what is no error."""
+    if processes.count() == 1 or "RANK" not in os.environ or not arguments or "--help" in arguments:
+        return
+    if arguments[0] not in IN_SEVERAL_PROCESSES:
+        raise PrimaseError(
+            f"WORLD_SIZE is {processes.count()}, and primase {arguments[0]} runs in one process: start it without "
+            f"torchrun ({', '.join(IN_SEVERAL_PROCESSES)} run in several)"
+        )
+    processes.start()
+    if not processes.is_main():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
 
 
 def _leave_on_signal(number: int, _: FrameType | None) -> None:

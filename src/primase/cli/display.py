@@ -5,6 +5,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from primase import processes
+
 if TYPE_CHECKING:  # rich is imported where a display begins: `--help` must answer at once
     from rich.console import Console
     from rich.progress import Progress
@@ -23,7 +25,7 @@ def duration(seconds: float) -> str:
 
 
 class Display:
-    """Progress on stderr. `stage` is for work with a share done, `step` for training steps with metrics."""
+    """Progress on stderr, of the main process. `stage` is for work with a share done, `step` for training steps."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -47,6 +49,8 @@ class Display:
 
     def stage(self, what: str, share: float, note: str = "") -> None:
         """`share` of the work called `what` is done, 0 to 1."""
+        if not processes.is_main():
+            return
         if self._bar:
             if what != self._what:
                 if self._task is not None:

@@ -47,6 +47,9 @@ def command(
             "--accept-changes", help="With --resume: go on although recipe, corpus, tokenizer or version are others."
         ),
     ] = False,
+    resume_if_begun: Annotated[
+        bool, typer.Option("--resume-if-begun", help="Go on where the folder holds a checkpoint; otherwise begin.")
+    ] = False,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -62,11 +65,17 @@ def command(
         raise InputError(f"--resume {resume}: goes on in its own folder; leave out --output and --overwrite")
     if resume is None and (skip_damaged or accept_changes):
         raise InputError("--skip-damaged and --accept-changes are for a run that goes on; give --resume RUN with them")
+    if resume_if_begun and (resume is not None or overwrite):
+        raise InputError("--resume-if-begun: decides by itself; leave out --resume and --overwrite")
     overrides = options.overrides(settings, minutes, column)
     output = resume or output or _default_output(sources[0])
     with writing(output), Display() as display:
+        own = None
         if resume is not None:
             own = _recipe_for_resume(resume, recipe, overrides)
+        elif resume_if_begun and run.is_begun(output):
+            resume, own = output, _recipe_of_command(output, recipe or "small", overrides)
+        if resume is not None:
             result = run.resume(
                 resume,
                 recipe=own,
@@ -81,7 +90,7 @@ def command(
                 output,
                 recipe or "small",
                 overrides=overrides,
-                overwrite=overwrite,
+                overwrite=overwrite or (resume_if_begun and run.is_run(output)),  # without a checkpoint, as it is
                 on_plan=lambda plan: None if as_json else print_plan(plan),
                 on_preparing=display.stage,
                 on_step=display.step,
@@ -109,6 +118,14 @@ def _recipe_for_resume(run_folder: Path, recipe: str | None, overrides: list[str
         return None
     run = RunFolder.open(run_folder)
     return Recipe.load(run.recipe_file if recipe in (None, run.recipe().name) else recipe, overrides)
+
+
+def _recipe_of_command(run_folder: Path, recipe: str, overrides: list[str]):
+    """The recipe of this command, resolved as the run has resolved its own; the rest must be the same."""
+    from primase.recipe import Recipe
+    from primase.run_folder import RunFolder
+
+    return Recipe.load(recipe, overrides).resolved_like(RunFolder.open(run_folder).recipe())
 
 
 def _print_end(result) -> None:

@@ -4,12 +4,14 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from primase import processes
 from primase.checksums import files_of, sha256
 from primase.corpus.cut import cut_windows
 from primase.corpus.ingest import Progress, Records, names_of, write_bases
@@ -35,38 +37,49 @@ def prepare(
 ) -> Corpus:
     """Write the corpus folder `output` from FASTA files, tables or folders of them.
 
+    Several processes share the tokenizing, where it is slow; the main one does the rest, and knows the result.
     Nothing is left at `output` unless all went well. Raises InputError for sequences that cannot be used and
     OutputExistsError where `output` is a corpus and `overwrite` is not set, or is anything else but an empty folder.
     """
     from primase.corpus.leakage import write_certificate  # numba: only where it is needed
 
+    processes.start()
     output = Path(output)
     _refuse_to_replace(output, overwrite)
     files = sequence_files(sources)
     _refuse_corpora(files)
     pretrained = _pretrained_tokenizer(recipe) if recipe.tokenizer.kind == "pretrained" else None
     partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    corpus = Corpus(partial, {})
+    facts: dict = {}
+
+    def begin() -> None:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         records = write_bases(files, partial, recipe.data, progress)
         windows, choice = _cut_and_split(files, records, partial, recipe, progress)
         np.save(partial / "windows.npy", windows)
         del windows  # those of a large genome are not held beside what follows
-        corpus = Corpus(partial, {})
         write_certificate(corpus, recipe.seed, progress)
         tokenizer = pretrained or _own_tokenizer(corpus, recipe, progress)
         tokenizer.padding_side = recipe.tokenizer.padding_side
         tokenizer.save_pretrained(partial / "tokenizer")
-        token_facts = _tokenize(corpus, SequenceEncoder(tokenizer), progress)
-        description = _describe(files, records, corpus, choice, recipe) | token_facts
-        description |= files_of(partial, known={"bases.bin": records.bases_sha256})
-        (partial / "corpus.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
+        facts.update(_describe(files, records, corpus, choice, recipe), bases_sha256=records.bases_sha256)
+
+    def finish() -> None:
+        noted = files_of(partial, known={"bases.bin": facts.pop("bases_sha256")})
+        (partial / "corpus.json").write_text(json.dumps(facts | token_facts | noted, indent=2) + "\n", "utf-8")
         if output.exists():
             shutil.rmtree(output)
         partial.rename(output)
+
+    try:
+        processes.by_main(begin)
+        token_facts = _tokenize(corpus, SequenceEncoder(load_tokenizer(str(partial / "tokenizer"))), progress)
+        processes.by_main(finish)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        if processes.is_main():
+            shutil.rmtree(partial, ignore_errors=True)
         raise
     return Corpus.open(output)
 
@@ -148,16 +161,22 @@ def _tokenize(corpus: Corpus, encoder: SequenceEncoder, progress: Progress) -> d
     dtype = np.dtype(np.uint16 if len(encoder.bases_per_token) <= 2**16 else np.uint32)
     windows, unknown = corpus.windows, 0
     token_starts = np.zeros(len(windows) + 1, np.int64)
-    with open(corpus.folder / "tokens.bin", "wb") as out:
-        for first, last in _batches(windows["length"], TOKENIZE_BATCH_BASES):
-            ids = encoder.encode_many(list(corpus.iterate(np.arange(first, last))))
-            token_starts[first + 1 : last + 1] = [len(window_ids) for window_ids in ids]
-            flat = np.concatenate(ids) if ids else np.empty(0, dtype)
+
+    def encoded(batch: tuple[int, int]) -> tuple[list[int], np.ndarray]:
+        ids = encoder.encode_many(list(corpus.iterate(np.arange(*batch))))
+        return [len(window_ids) for window_ids in ids], np.concatenate(ids) if ids else np.empty(0, dtype)
+
+    batches = list(_batches(windows["length"], TOKENIZE_BATCH_BASES))
+    with ExitStack() as stack:
+        out = stack.enter_context(open(corpus.folder / "tokens.bin", "wb")) if processes.is_main() else None
+        for (first, last), (lengths, flat) in zip(batches, processes.shared(batches, encoded), strict=False):
+            token_starts[first + 1 : last + 1] = lengths
             unknown += encoder.unknown_count(flat)
             out.write(flat.astype(dtype))
             progress("tokenizing", last / len(windows))
     np.cumsum(token_starts, out=token_starts)
-    np.save(corpus.folder / "token_starts.npy", token_starts)
+    if processes.is_main():
+        np.save(corpus.folder / "token_starts.npy", token_starts)
     return {"token_dtype": dtype.name, "tokens": int(token_starts[-1]), "unknown_tokens": unknown}
 
 

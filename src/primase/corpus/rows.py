@@ -1,5 +1,6 @@
 """Training rows: what one position of a batch holds. Windows that fit are rows; longer ones are cut into rows."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -112,25 +113,48 @@ def _rows_of_window(units: np.ndarray, capacity: int, *, shifted: bool) -> np.nd
     return np.maximum(1, (units - capacity // 2) // capacity)
 
 
-class StepSampler(Sampler[int]):
-    """All rows in an order drawn for each epoch, and those of one optimizer step sorted by length.
+class StepBatches(Sampler[list[int]]):
+    """The micro-batches of one process, in an order of all rows drawn for each epoch.
 
-    A step adds up the same rows in whatever order they come, so it is the same; but rows of a micro-batch are of like
-    length, and hardly anything is padded.
+    The rows of an optimizer step are sorted by length, so that hardly anything is padded. They are the same for any
+    number of processes: where that divides `batches_per_step`, whole micro-batches are dealt out, else each is split.
+    All processes have equally many; an empty one stands where the rows of an epoch's last step do not suffice.
     """
 
-    def __init__(self, rows: TrainingRows, rows_per_step: int) -> None:
-        self.rows, self.rows_per_step = rows, rows_per_step
+    def __init__(
+        self, rows: TrainingRows, rows_per_batch: int, batches_per_step: int, *, process: int = 0, processes: int = 1
+    ) -> None:
+        self.rows, self.rows_per_batch, self.batches_per_step = rows, rows_per_batch, batches_per_step
+        self.process, self.processes = process, processes
         self._lengths = rows.lengths()
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    @property
+    def _deals(self) -> bool:
+        return self.batches_per_step % self.processes == 0
 
-    def __iter__(self) -> Iterator[int]:
+    @property
+    def accumulation_steps(self) -> int:
+        """Micro-batches of an optimizer step in this process."""
+        return self.batches_per_step // self.processes if self._deals else self.batches_per_step
+
+    def __len__(self) -> int:
+        steps, rest = divmod(math.ceil(len(self.rows) / self.rows_per_batch), self.batches_per_step)
+        return steps * self.accumulation_steps + (math.ceil(rest / self.processes) if self._deals else rest)
+
+    def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng((self.rows.seed, self.rows.epoch)).permutation(len(self.rows))
-        for first in range(0, len(order), self.rows_per_step):
-            step = order[first : first + self.rows_per_step]
-            yield from step[np.argsort(-self._lengths[step], kind="stable")].tolist()
+        rows_per_step = self.rows_per_batch * self.batches_per_step
+        for first in range(0, len(order), rows_per_step):
+            step = order[first : first + rows_per_step]
+            yield from self._own(step[np.argsort(-self._lengths[step], kind="stable")].tolist())
+
+    def _own(self, step: list[int]) -> Iterator[list[int]]:
+        batches = [step[first : first + self.rows_per_batch] for first in range(0, len(step), self.rows_per_batch)]
+        if self._deals:
+            batches += [[]] * (-len(batches) % self.processes)
+            yield from batches[self.process :: self.processes]
+        else:
+            yield from (batch[self.process :: self.processes] for batch in batches)
 
 
 class PaddingCollator:
@@ -140,7 +164,13 @@ class PaddingCollator:
         self.pad_token_id, self.padding_side = pad_token_id, padding_side
 
     def __call__(self, rows: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """`input_ids` and `labels` int64 [rows, tokens], and `attention_mask` where any row is padded."""
+        """`input_ids` and `labels` int64 [rows, tokens], and `attention_mask` where any row is padded.
+
+        Of no rows one of padding alone is made, out of the loss: the other processes wait for this one's gradients.
+        """
+        if not rows:
+            input_ids = torch.full((1, 2), self.pad_token_id)
+            return {"input_ids": input_ids, "labels": torch.full_like(input_ids, IGNORED_LABEL)}
         longest = max(len(row) for row in rows)
         input_ids = torch.full((len(rows), longest), self.pad_token_id)
         mask = torch.zeros_like(input_ids)

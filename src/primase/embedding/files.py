@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from primase import processes
 from primase.codec.fingerprint import model_sha256, tokenizer_sha256
 from primase.embedding import rows as sources_of_rows
 from primase.embedding.progress import Progress
@@ -38,11 +39,13 @@ def embed_to_file(
     By its ending, `output` is .npy (the matrix), .parquet (name, embedding, record, start, end, strand), or AnnData as
     .h5ad or .zarr (X, and obs with name, record, start, end, strand). With layer `all` there is one more dimension:
     [sequences, layers + 1, width]. Vectors are gathered in a hidden folder beside the output, which is made only when
-    all are there; an interruption leaves that folder, and `resume` goes on in it, to the same bytes.
+    all are there; an interruption leaves that folder, and `resume` goes on in it, to the same bytes. Several processes
+    share the work and write the bytes of one.
 
     Raises as `embed` does; OutputExistsError where `output` is there and `overwrite` is not set; CheckpointError where
     what is to be resumed was begun otherwise; MissingExtraError.
     """
+    processes.start()
     output = Path(output)
     _check_output(output, overwrite=overwrite)
     source = _source(sources, regions, genome, column)
@@ -57,25 +60,41 @@ def embed_to_file(
         "column": column,
         **stream,
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.with_name(f".{output.name}.partial")
-    gathered = Progress.go_on(folder, settings) if resume else None
+    gathered = processes.by_main(lambda: _begin(folder, settings, resume))
     try:
-        if gathered is None:
+        done_rows = _gather(gathered, source, loaded, stream, progress, on_unknown)
+        processes.by_main(lambda: _finish(gathered, shape, folder, output, progress))
+    except (PrimaseError, OSError):  # to be mended before another start; an interruption is none of these
+        if processes.is_main():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return (done_rows, *shape)
+
+
+def _begin(folder: Path, settings: dict, resume: bool) -> Progress:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    gathered = Progress.go_on(folder, settings) if resume else None
+    if gathered is None:
+        try:
             shutil.rmtree(folder, ignore_errors=True)
             gathered = Progress.begin(folder, settings)
-        _gather(gathered, source, loaded, stream, progress, on_unknown)
-        progress("writing", 0.0)
-        write(gathered, shape, folder / f"result{output.suffix}")
-        if output.is_dir():
-            shutil.rmtree(output)
-        (folder / f"result{output.suffix}").replace(output)
-        progress("writing", 1.0)
-    except (PrimaseError, OSError):  # to be mended before another start; an interruption is none of these
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return gathered
+
+
+def _finish(
+    gathered: Progress, shape: tuple[int, ...], folder: Path, output: Path, progress: Callable[[str, float], None]
+) -> None:
+    progress("writing", 0.0)
+    write(gathered, shape, folder / f"result{output.suffix}")
+    if output.is_dir():
+        shutil.rmtree(output)
+    (folder / f"result{output.suffix}").replace(output)
+    progress("writing", 1.0)
     shutil.rmtree(folder)
-    return (gathered.done_rows, *shape)
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
@@ -109,19 +128,24 @@ def _gather(
     stream: dict,
     progress: Callable[[str, float], None],
     on_unknown: Callable[[int], None] | None,
-) -> None:
-    """Embed the rows that are not done yet, group by group; the groups begin where they would without a break."""
+) -> int:
+    """Embed the rows that are not done yet, group by group; the groups begin where they would without a break.
+
+    Returns the rows in all. Of several processes the main one writes.
+    """
     pending: deque[Row] = deque()
     total = source.total or max(1, sum(file.stat().st_size for file in source.files))
-    done = 0.0
+    done, rows = 0.0, 0
 
     def sequences() -> Iterator[bytes]:
-        nonlocal done
+        nonlocal done, rows
         for number, (row, sequence) in enumerate(source.rows()):
             # Of files, the share of bytes that were read; compressed ones are ahead of it, and wait at the end.
+            rows += 1
             done += 1 if source.total else len(sequence)
             if number >= gathered_before:
-                pending.append(row)
+                if processes.is_main():
+                    pending.append(row)
                 yield sequence
 
     gathered_before = gathered.done_rows
@@ -131,3 +155,4 @@ def _gather(
         gathered.add([pending.popleft() for _ in range(len(vectors))], vectors)
         progress("embedding", min(0.99, done / total))
     progress("embedding", 1.0)
+    return rows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from primase import dna
+from primase import dna, processes
 from primase.errors import InputError, ModelError
 from primase.formats import read_records
 from primase.scoring import LoadedModel, layer_outputs, load_model, refuse_not_finite
@@ -44,20 +44,21 @@ def embed(
     loaded = load(model, layer)
     if isinstance(sequences, str | Path):
         sequences = [record.sequence for record in read_records([sequences], column=column)]
-    groups = embed_stream(
-        loaded,
-        sequences,
-        layer=layer,
-        pooling=pooling,
-        both_strands=both_strands,
-        batch_tokens=batch_tokens,
-        on_unknown=on_unknown,
-    )
     vectors, done = [np.empty((0, *vector_shape(loaded, layer)), np.float32)], 0
-    for group in groups:
-        vectors.append(group)
-        done += len(group)
-        progress(done)
+    with processes.alone():  # the vectors are for this process
+        groups = embed_stream(
+            loaded,
+            sequences,
+            layer=layer,
+            pooling=pooling,
+            both_strands=both_strands,
+            batch_tokens=batch_tokens,
+            on_unknown=on_unknown,
+        )
+        for group in groups:
+            vectors.append(group)
+            done += len(group)
+            progress(done)
     return np.concatenate(vectors)
 
 
@@ -73,6 +74,8 @@ def embed_stream(
     on_unknown: Callable[[int], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """As `embed`, SEQUENCES_OF_A_GROUP at a time: float32 [sequences, …]. No more of `sequences` is held at once.
+
+    Several processes share the groups: the main one gets all of them, the others none.
 
     `first_number`: sequences that went before, for the numbers in messages. Raises as `embed`, at once for the
     settings.
@@ -129,22 +132,32 @@ def _groups(
     first_number: int,
     on_unknown: Callable[[int], None],
 ) -> Iterator[np.ndarray]:
-    iterator, done, unknown = iter(sequences), first_number, 0
-    while group := [_as_bytes(sequence) for sequence in islice(iterator, SEQUENCES_OF_A_GROUP)]:
-        if b"" in group:
-            raise InputError(f"sequence {done + group.index(b'') + 1} is empty; remove it")
+    def embedded(group: list[bytes]) -> tuple[np.ndarray, int]:
         strands = [group, [dna.reverse_complement(sequence) for sequence in group]] if both_strands else [group]
-        vectors = []
+        vectors, unknown = [], 0
         for strand in strands:
             all_ids = loaded.encoder.encode_many(strand)
             unknown += sum(map(loaded.encoder.unknown_count, all_ids))
             rows = [(index, row) for index, ids in enumerate(all_ids) for row in _rows(loaded, ids)]
             vectors.append(_pool_group(loaded, rows, len(group), layer, pooling, batch_tokens))
             refuse_not_finite(vectors[-1])
-        yield np.mean(vectors, axis=0, dtype=np.float32) if both_strands else vectors[0]
+        return np.mean(vectors, axis=0, dtype=np.float32) if both_strands else vectors[0], unknown
+
+    all_unknown = 0
+    for vectors, unknown in processes.shared(_sequence_groups(sequences, first_number), embedded):
+        all_unknown += unknown
+        yield vectors
+    if all_unknown:
+        on_unknown(all_unknown)
+
+
+def _sequence_groups(sequences: Iterable[str | bytes], first_number: int) -> Iterator[list[bytes]]:
+    iterator, done = iter(sequences), first_number
+    while group := [_as_bytes(sequence) for sequence in islice(iterator, SEQUENCES_OF_A_GROUP)]:
+        if b"" in group:
+            raise InputError(f"sequence {done + group.index(b'') + 1} is empty; remove it")
+        yield group
         done += len(group)
-    if unknown:
-        on_unknown(unknown)
 
 
 def _as_bytes(sequence: str | bytes) -> bytes:

@@ -10,9 +10,20 @@ from primase.recipe import Recipe
 
 
 def training_arguments(
-    recipe: Recipe, run: Path, *, steps: int, precision: str, device: torch.device
+    recipe: Recipe,
+    run: Path,
+    *,
+    steps: int,
+    precision: str,
+    device: torch.device,
+    accumulation_steps: int | None = None,
+    may_leave_out: bool = False,
 ) -> TrainingArguments:
-    """Arguments for `steps` optimizer steps that write into the folder `run`."""
+    """Arguments for `steps` optimizer steps that write into the folder `run`.
+
+    `accumulation_steps`: those of each process, where several share a step. `may_leave_out`: whether a pass may leave
+    out parameters, as one does that chooses none of some expert's tokens.
+    """
     settings = recipe.training
     save_every = settings.save_every
     if save_every == "evaluation":  # the trainer saves after its measurements itself; without any, each epoch
@@ -23,7 +34,7 @@ def training_arguments(
         data_seed=recipe.seed,
         max_steps=steps,
         per_device_train_batch_size=settings.rows_per_batch,
-        gradient_accumulation_steps=settings.accumulation_steps,
+        gradient_accumulation_steps=accumulation_steps or settings.accumulation_steps,
         learning_rate=settings.learning_rate,
         lr_scheduler_type={"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule),
         warmup_steps=math.ceil(settings.warmup_fraction * steps),
@@ -41,6 +52,7 @@ def training_arguments(
         logging_nan_inf_filter=False,
         dataloader_pin_memory=device.type == "cuda",
         disable_tqdm=True,
+        ddp_find_unused_parameters=may_leave_out,
         report_to=list(settings.report_to) or "none",
     )
     # One process drives one GPU: nn.DataParallel would hand the loss a tensor a GPU.

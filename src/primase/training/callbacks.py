@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from primase import processes
+
 Report = Callable[[int, int, dict[str, float]], None]
 """Called with the step, the last step of the run, and the newest metrics."""
 
@@ -62,6 +64,9 @@ class StopSignals(TrainerCallback):
         self._stop(control)
 
     def _stop(self, control: TrainerControl) -> None:
-        if self.received:
+        """In all processes together: the signal may have come to one of them, or to each at its own time."""
+        agreed = processes.largest(self.received or 0)
+        if agreed:
+            self.received = signal.Signals(agreed)
             control.should_training_stop = True
             control.should_save = True

@@ -17,6 +17,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
+from primase import processes
 from primase.errors import CheckpointError, InputError
 from primase.models.routers import find_routers, watch_choices
 from primase.own_files import one_line, read_json
@@ -129,13 +130,18 @@ class RouterHealth:
         times = self._is_real.long().repeat_interleave(chosen.shape[1])
         self.load[layer].scatter_add_(0, chosen.flatten(), times)
 
+    def everywhere(self) -> torch.Tensor:
+        """int64 [layers, experts]: the load of all processes together."""
+        counts = processes.total(*self.load.flatten().tolist()) if self.load.numel() else []
+        return torch.tensor(counts, dtype=torch.int64).reshape(self.load.shape)
+
     def read(self) -> dict[str, float]:
         """`router_entropy`, the entropy of the load in bits, mean over layers (log2 of the number of experts when all
         are used alike), and `dead_experts`, the (layer, expert) pairs that no token chose; empty for a dense model.
         """
-        if not self.load.any():
+        load = self.everywhere().double()
+        if not load.any():
             return {}
-        load = self.load.double().cpu()
         share = load / load.sum(dim=1, keepdim=True)
         entropy = torch.special.entr(share).sum(dim=1) / math.log(2)
         self.load.zero_()

@@ -58,14 +58,17 @@ class Plan:
         return self.steps / self.steps_per_epoch
 
 
-def plan_training(setup: TrainingSetup) -> Plan:
-    """Time a few optimizer steps of a throwaway model on real rows and extrapolate."""
+def plan_training(setup: TrainingSetup, processes: int = 1) -> Plan:
+    """Time a few optimizer steps of a throwaway model on real rows and extrapolate.
+
+    `processes` share the rows of a step; what their gradients take to be added up is not reckoned.
+    """
     recipe, corpus = setup.recipe, setup.corpus
     parameters = count_parameters(setup.config)
     is_compiled = recipe.training.compile == "yes"
-    pace = _pace(setup, is_compiled=is_compiled)
+    pace = _pace(setup, processes, is_compiled=is_compiled)
     if recipe.training.compile == "auto" and _compiling_pays(setup, pace.steps * pace.seconds_per_step):
-        is_compiled, pace = True, _pace(setup, is_compiled=True)
+        is_compiled, pace = True, _pace(setup, processes, is_compiled=True)
     return Plan(
         parameters=parameters.total,
         active_parameters=parameters.active,
@@ -96,12 +99,12 @@ class _Pace:
     steps: int
 
 
-def _pace(setup: TrainingSetup, *, is_compiled: bool) -> _Pace:
+def _pace(setup: TrainingSetup, processes: int, *, is_compiled: bool) -> _Pace:
     training, rows = setup.recipe.training, setup.rows
     epoch_steps = steps_per_epoch(len(rows), training)
     batches_per_step = math.ceil(len(rows) / training.rows_per_batch) / epoch_steps
     speed = _measure(setup, is_compiled=is_compiled)
-    seconds_per_step = batches_per_step * speed.seconds_per_batch + speed.seconds_per_update
+    seconds_per_step = batches_per_step / processes * speed.seconds_per_batch + speed.seconds_per_update
     tokens_per_epoch = speed.tokens_per_row * len(rows)
     measuring_seconds = _measuring_seconds(setup, tokens_per_epoch / epoch_steps / seconds_per_step)
     steps = _steps(training, epoch_steps, seconds_per_step, measuring_seconds, speed.compiling_seconds)

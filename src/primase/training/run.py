@@ -12,27 +12,29 @@ from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, TrainerState
 
-from primase import hardware
+from primase import hardware, processes
 from primase.checks import check
 from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus
-from primase.errors import CheckpointError, InputError, MissingExtraError, PrimaseError
-from primase.models.build import build_model, silence_transformers
+from primase.errors import CheckpointError, InputError, MissingExtraError, RecipeError
+from primase.models.build import build_model, experts, silence_transformers
 from primase.own_files import one_line
 from primase.recipe import Recipe
 from primase.report.card import write_card
 from primase.report.page import write_report
+from primase.results import Check
 from primase.run_folder import ENVIRONMENT_SCHEMA_VERSION, PROVENANCE, RunFolder, is_corpus
 from primase.run_lock import RunLock
 from primase.safe_text import command_without_secrets
-from primase.training import checkpoints
+from primase.training import checkpoints, sharding
 from primase.training.arguments import training_arguments
 from primase.training.callbacks import ProgressReport, Report, StopSignals
 from primase.training.plan import Plan, plan_training
 from primase.training.stopped import open_stopped
-from primase.training.trainer import PretrainingTrainer
+from primase.training.trainer import PretrainingTrainer, training_batches
 from primase.training.training_setup import CORPUS_SECTIONS, TrainingSetup
 from primase.version import __version__
 from primase.whole_files import write_whole
@@ -76,16 +78,25 @@ def pretrain(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     _refuse_sources_inside(sources, output)
-    _refuse_several_processes()
+    _refuse_launch(recipe)
     _refuse_missing_trackers(recipe)
+    processes.start()
+    workers = processes.count()
     with RunLock() as lock:
-        with RunFolder.creating(output, overwrite=overwrite, lock=lock) as run:
-            run.recipe_file.write_text(recipe.to_toml(), "utf-8")  # known as a run, even if the process is killed now
-            setup = TrainingSetup.open(recipe, open_or_prepare(sources, run, recipe, on_preparing))
-            plan = plan_training(setup)
-            setup = setup.resolved(plan.steps, is_compiled=plan.is_compiled)
-            _write_provenance(run, setup)
-        on_plan(plan)
+
+        def begin() -> Plan:
+            with RunFolder.creating(output, overwrite=overwrite, lock=lock) as run:
+                run.recipe_file.write_text(recipe.to_toml(), "utf-8")  # known as a run, even if killed now
+                setup = TrainingSetup.open(recipe, open_or_prepare(sources, run, recipe, on_preparing))
+                plan = plan_training(setup, workers)
+                _write_provenance(run, setup.resolved(plan.steps, is_compiled=plan.is_compiled), workers)
+            return plan
+
+        plan = processes.by_main(begin)
+        if processes.is_main():
+            on_plan(plan)
+        run = RunFolder.open(output)
+        setup = TrainingSetup.open(run.recipe(), run.corpus())
         return _checked(_train(run, setup, plan.warnings, on_step, resume_from=None), on_checking)
 
 
@@ -105,13 +116,20 @@ def resume(
     are not those of the checkpoint (with `accept_changes` the run goes on with those that are there); InputError where
     the corpus is damaged; RunInUseError where another process trains into the run.
     """
-    _refuse_several_processes()
+    processes.start()
     run = RunFolder.open(run_folder)
+    _refuse_launch(recipe or run.recipe())
     with RunLock() as lock:
-        lock.take(run.folder)
-        setup, checkpoint = open_stopped(run, recipe, skip_damaged=skip_damaged, accept_changes=accept_changes)
-        if checkpoint is not None:
-            _refuse_broken_state(checkpoint.folder)
+
+        def find() -> checkpoints.Checkpoint | None:
+            lock.take(run.folder)
+            _, checkpoint = open_stopped(run, recipe, skip_damaged=skip_damaged, accept_changes=accept_changes)
+            if checkpoint is not None:
+                _refuse_broken_state(checkpoint.folder)
+            return checkpoint
+
+        checkpoint = processes.by_main(find)
+        setup = TrainingSetup.open(run.recipe(), run.corpus())  # as they are now, with what was accepted
         return _checked(_train(run, setup, (), on_step, resume_from=checkpoint), on_checking)
 
 
@@ -121,6 +139,16 @@ def _refuse_broken_state(folder: Path) -> None:
         TrainerState.load_from_json(str(folder / "trainer_state.json"))
     except Exception as error:  # of JSON, of a key that is not there, of a key too many
         raise checkpoints.damaged(folder, f"trainer_state.json cannot be read ({one_line(error)})") from error
+
+
+def is_begun(output: str | Path) -> bool:
+    """Whether `output` holds a run that `resume` can go on with. The main process looks, for all."""
+    processes.start()
+    return processes.by_main(lambda: is_run(output) and bool(checkpoints.complete_checkpoints(Path(output))))
+
+
+def is_run(output: str | Path) -> bool:
+    return RunFolder(Path(output)).recipe_file.is_file()
 
 
 def open_or_prepare(
@@ -154,13 +182,19 @@ def plan(
     return plan_training(TrainingSetup.open(recipe, corpus))
 
 
-def _refuse_several_processes() -> None:
-    """Each would prepare and write the same run folder."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1:
-        raise PrimaseError(
-            f"WORLD_SIZE is {processes}: pretraining runs in one process so far; start it without torchrun"
+def _refuse_launch(recipe: Recipe) -> None:
+    rows = recipe.training.rows_per_batch * recipe.training.accumulation_steps
+    if processes.count() > rows:
+        raise RecipeError(
+            f"{processes.count()} processes share the rows of a step, and there are {rows}: start fewer, or raise "
+            "training.rows_per_batch or training.accumulation_steps"
         )
+    for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"):
+        if os.environ.get(name, "").lower() == "true":
+            raise RecipeError(
+                f"{name} is set: the recipe says how a run is spread over processes; start it without that option of "
+                "accelerate launch, and set training.sharding=fsdp2 to have it in shards"
+            )
 
 
 def _refuse_missing_trackers(recipe: Recipe) -> None:
@@ -187,11 +221,19 @@ def _train(
     silence_transformers()
     settings = setup.recipe.training
     model = build_model(setup.recipe.model, setup.config, setup.recipe.seed)
+    if settings.sharding == "fsdp2":
+        sharding.shard(model.to(setup.device))
     stop = StopSignals()
     trainer = PretrainingTrainer(
         model=model,
         arguments=training_arguments(
-            setup.recipe, run.folder, steps=settings.steps, precision=setup.precision, device=setup.device
+            setup.recipe,
+            run.folder,
+            steps=settings.steps,
+            precision=setup.precision,
+            device=setup.device,
+            accumulation_steps=training_batches(setup.rows, settings).accumulation_steps,
+            may_leave_out=experts(setup.config) > 1,
         ),
         rows=setup.rows,
         collator=setup.collator,
@@ -202,14 +244,18 @@ def _train(
         callbacks=[ProgressReport(on_step), stop],
     )
     if resume_from is None:
-        trainer.metrics_file.keep(0)  # of a run that was killed before its first checkpoint
+        processes.by_main(lambda: trainer.metrics_file.keep(0))  # of a run that was killed before its first checkpoint
+    if processes.rank():
+        torch.manual_seed(setup.recipe.seed + processes.rank())  # dropout differs from process to process
     try:
         trainer.train(resume_from_checkpoint=str(resume_from.folder) if resume_from else None)
     finally:
         stop.restore()
     state = trainer.state
     if not stop.received:
-        _write_final(run, setup, model, state.best_global_step if settings.keep_best else None)
+        best_step = state.best_global_step if settings.keep_best else None
+        weights = None if settings.sharding == "none" or best_step is not None else sharding.whole_weights(model)
+        processes.by_main(lambda: _write_final(run, setup, model, best_step, weights))
     return PretrainingResult(
         run=run.folder,
         steps=state.global_step,
@@ -225,9 +271,14 @@ def _checked(result: PretrainingResult, on_checking: Callable[[str, float], None
     """After the training, so that its memory is free: the final model as its users will load it."""
     if result.interrupted:
         return result
-    checks = check(result.run, progress=on_checking).checks
-    write_report(result.run)
-    write_card(result.run)
+
+    def checks_and_report() -> list[Check]:
+        checks = check(result.run, progress=on_checking).checks
+        write_report(result.run)
+        write_card(result.run)
+        return checks
+
+    checks = processes.by_main(checks_and_report)
     return replace(
         result,
         passed_checks=tuple(check.name for check in checks if check.passed),
@@ -235,7 +286,13 @@ def _checked(result: PretrainingResult, on_checking: Callable[[str, float], None
     )
 
 
-def _write_final(run: RunFolder, setup: TrainingSetup, model: PreTrainedModel, best_step: int | None) -> None:
+def _write_final(
+    run: RunFolder, setup: TrainingSetup, model: PreTrainedModel, best_step: int | None, weights: dict | None
+) -> None:
+    if sharding.is_sharded(model):  # a shard is no model
+        model = build_model(setup.recipe.model, setup.config, setup.recipe.seed)
+        if weights is not None:
+            model.load_state_dict(weights)
     if best_step is not None:
         best = checkpoints.checkpoint_folder(run.folder, best_step)
         damage = checkpoints.damage_of(best)
@@ -252,7 +309,7 @@ def _write_final(run: RunFolder, setup: TrainingSetup, model: PreTrainedModel, b
         setup.tokenizer.save_pretrained(folder)
 
 
-def _write_provenance(run: RunFolder, setup: TrainingSetup) -> None:
+def _write_provenance(run: RunFolder, setup: TrainingSetup, workers: int) -> None:
     write_whole(run.recipe_file, setup.recipe.to_toml().encode())
     libraries = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "pyarrow", "safetensors")
     environment = {
@@ -262,6 +319,7 @@ def _write_provenance(run: RunFolder, setup: TrainingSetup) -> None:
         "libraries": {name: library_version(name) for name in libraries},
         "hardware": hardware.describe(),
         "precision": setup.precision,
+        "processes": workers,
         "command": command_without_secrets(sys.argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "corpus_digest": setup.corpus.digest,

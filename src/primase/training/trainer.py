@@ -7,6 +7,7 @@ losses in nats that no other tokenizer can be compared with.
 
 import copy
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,16 +17,18 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from accelerate.data_loader import prepare_data_loader
 from torch import nn
 from transformers import PreTrainedModel, TrainingArguments
 
-from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, StepSampler, TrainingRows, next_tokens
+from primase import processes
+from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, StepBatches, TrainingRows, next_tokens
 from primase.errors import CheckpointError, NonFiniteLossError
 from primase.models.build import count_parameters, experts
 from primase.models.compiling import compile_layers, uncompiled
 from primase.models.losses import batch_nats
 from primase.recipe import TrainingSettings
-from primase.training import checkpoints, explosion, optimizers
+from primase.training import checkpoints, explosion, optimizers, sharding
 from primase.training.metrics import MetricsFile, Progress, RouterHealth
 from primase.training.optimizers import MuonWithAdamW
 from primase.training.random_state import random_state, set_random_state
@@ -63,6 +66,8 @@ class PretrainingTrainer(transformers.Trainer):
             eval_dataset=rows,  # transformers insists on one; `evaluate` measures the validation part instead
             callbacks=callbacks,
         )
+        # As of a model that transformers itself sharded: neither the Trainer nor accelerate wraps it again.
+        self.is_distributed_loading_by_transformers = sharding.is_sharded(model)
         # The display and the metrics file are ours; transformers' printer would write dictionaries between them.
         self.remove_callback(transformers.PrinterCallback)
         # The loss is ours: targets are counted for it whatever the model's own loss would accept.
@@ -75,6 +80,8 @@ class PretrainingTrainer(transformers.Trainer):
         self.training_flops_per_token = count_parameters(model.config).training_flops_per_token
         self._bases_per_token = torch.from_numpy(rows.encoder.bases_per_token.astype(np.int64))
         self._at_step_begin: tuple[tuple, Progress, torch.Tensor] | None = None
+        self._is_mid_step = False
+        self._batches_of_step = 1.0
         self._clock = time.perf_counter()
 
     # ---- the order of things ----
@@ -100,14 +107,16 @@ class PretrainingTrainer(transformers.Trainer):
             super()._run_epoch(epoch=epoch, **rest)
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
-        """With a generator of its own: what it draws as an epoch begins would shift the numbers of a resumed run."""
-        loader = super().get_train_dataloader()
-        loader.base_dataloader.generator = torch.Generator()
-        return loader
-
-    def _get_train_sampler(self, train_dataset: TrainingRows | None = None) -> StepSampler:
-        rows_per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return StepSampler(self.train_dataset, rows_per_step)
+        """With batches that are this process's already, and a generator of its own: what it draws as an epoch begins
+        would shift the numbers of a resumed run."""
+        loader = torch.utils.data.DataLoader(
+            self.train_dataset,
+            batch_sampler=training_batches(self.train_dataset, self.settings),
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+            generator=torch.Generator(),
+        )
+        return prepare_data_loader(loader, self.args.device, num_processes=1, process_index=0, put_on_device=True)
 
     def _is_out_of_patience(self) -> bool:
         patience = self.settings.patience
@@ -125,47 +134,52 @@ class PretrainingTrainer(transformers.Trainer):
         """Mean nats a target token of the whole accumulated batch, plus the balancing loss at its stated weight.
 
         transformers adds the balancing loss undivided to every micro-batch and multiplies it by the number of
-        processes; here it is averaged over both, as the token loss is.
+        processes; here it is averaged over both, as the token loss is. Gradients are averaged over the processes.
         """
-        labels = inputs["labels"]
+        labels, everywhere = inputs["labels"], self.accelerator.num_processes
         targets = next_tokens(labels)
         inputs = {name: value for name, value in inputs.items() if name != "labels"}
         with self.router_health.counting(labels != IGNORED_LABEL):
             nats, outputs = batch_nats(model, inputs, targets, IGNORED_LABEL, unwrapped=self.model)
         self._count(targets, nats.detach())
         # A batch of one-token rows has no target, and must not be 0 / 0.
-        loss = nats / num_items_in_batch.clamp_min(1) * self.accelerator.num_processes
+        loss = nats / num_items_in_batch.clamp_min(1) * everywhere
         if getattr(outputs, "aux_loss", None) is not None:
-            weight = self.model.config.router_aux_loss_coef / self.current_gradient_accumulation_steps
-            loss = loss + weight * outputs.aux_loss
+            weight = self.model.config.router_aux_loss_coef * everywhere / self._batches_of_step
+            loss = loss + weight * _has_targets(labels) * outputs.aux_loss
         return (loss, outputs) if return_outputs else loss
+
+    def get_batch_samples(self, *args: Any) -> tuple[list, torch.Tensor | int | None]:
+        """Count the micro-batches of the step in all processes, those of padding alone left out."""
+        batches, targets = super().get_batch_samples(*args)
+        self._batches_of_step = max(1.0, *processes.total(sum(_has_targets(batch["labels"]) for batch in batches)))
+        return batches, targets
 
     def _count(self, targets: torch.Tensor, nats: torch.Tensor) -> None:
         targets = targets[targets != IGNORED_LABEL]
-        tokens, bases = len(targets), int(self._bases_per_token.to(targets.device)[targets].sum())
-        self.progress.tokens += tokens
-        self.progress.bases += bases
-        self.progress.tokens_since_log += tokens
-        self.progress.bases_since_log += bases
-        self.progress.nats_since_log += float(nats)
+        own_bases = int(self._bases_per_token.to(targets.device)[targets].sum())
+        all_nats, tokens, bases = processes.total(float(nats), len(targets), own_bases)
+        self.progress.tokens += int(tokens)
+        self.progress.bases += int(bases)
+        self.progress.tokens_since_log += int(tokens)
+        self.progress.bases_since_log += int(bases)
+        self.progress.nats_since_log += all_nats
 
     def training_step(
         self, model: nn.Module, inputs: dict, num_items_in_batch: torch.Tensor | None = None
     ) -> torch.Tensor:
-        if self._is_at_step_begin():
+        if not self._is_mid_step:
             self._at_step_begin = random_state(), copy.copy(self.progress), self.router_health.load.clone()
         loss = super().training_step(model, inputs, num_items_in_batch)
+        self._is_mid_step = not self.accelerator.sync_gradients
         if not math.isfinite(self.progress.nats_since_log):
             self._refuse_not_finite("training loss", self.state.global_step + 1)
         return loss
 
-    def _is_at_step_begin(self) -> bool:
-        """Whether nothing of the next optimizer step has been computed: no gradient is there yet."""
-        return all(parameter.grad is None for parameter in self.model.parameters())
-
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
         # In fp16 an overflow is expected: the gradient scaler skips such a step and lowers its scale.
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of shards
         if self.accelerator.scaler is None and not math.isfinite(norm):
             self._refuse_not_finite("gradient", self.state.global_step + 1)
         self._refuse_exploded()
@@ -246,7 +260,7 @@ class PretrainingTrainer(transformers.Trainer):
             "bits_per_base": progress.nats_since_log / math.log(2) / max(progress.bases_since_log, 1),
             "learning_rate": learning_rate,
             "tokens_per_second": round(tokens_per_second, 1),
-            "mfu": round(self.training_flops_per_token * tokens_per_second / self.peak_flops, 6),
+            "mfu": round(self.training_flops_per_token * tokens_per_second / (self.peak_flops * processes.count()), 6),
         }
         progress.begin_line()
         return metrics | self.router_health.read()
@@ -269,42 +283,56 @@ class PretrainingTrainer(transformers.Trainer):
     # ---- checkpoints ----
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Everything that a bitwise resume needs; see `checkpoints` for what makes it complete."""
+        """Everything that a bitwise resume needs, gathered from all processes; `checkpoints` makes it complete."""
         step = self.state.global_step
+        own = checkpoints.checkpoint_folder(self.run, step)
         with self._clock_stopped():
             # Where one of this step exists it is as good: a measurement made since is made again after a resume.
-            if checkpoints.read_checkpoint(checkpoints.checkpoint_folder(self.run, step)) is None:
-                if not self._is_at_step_begin():
+            if processes.by_main(lambda: checkpoints.read_checkpoint(own) is None):
+                if self._is_mid_step:
                     self._go_back_to_step_begin()
-                needed = checkpoints.bytes_of_state(self.model, self.optimizer)
-                with checkpoints.writing_checkpoint(self.run, step, self.facts, needed) as folder:
-                    self._write_checkpoint(folder)
+                needed = processes.by_main(lambda: checkpoints.bytes_of_state(self.model, self.optimizer))
+                random_states = processes.gathered(self._random_state_file())
+                whole = self._whole_state()
+                self.progress.expert_load_since_log = self.router_health.everywhere().tolist()
+                processes.by_main(lambda: self._write_checkpoint(step, needed, random_states, *whole))
             if not self.progress.exploded_steps:  # else the older ones may be needed
-                keep, best_step = self.settings.keep_checkpoints, self.state.best_global_step
-                checkpoints.delete_old_checkpoints(self.run, keep, best_step)
+                best_step, keep = self.state.best_global_step, self.settings.keep_checkpoints
+                processes.by_main(lambda: checkpoints.delete_old_checkpoints(self.run, keep, best_step))
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Then the settings of this run's recipe again, for a changed one that was accepted."""
-        fresh = optimizers.settings_of(self.optimizer)
-        try:
-            super()._load_optimizer_and_scheduler(checkpoint)
-        except (ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"{checkpoint}: its optimizer is not that of the recipe ({self.settings.optimizer}); restore "
-                "training.optimizer or pretrain again"
-            ) from error
-        optimizers.restore_settings(self.optimizer, self.lr_scheduler, fresh)
+    def _whole_state(self) -> tuple[dict | None, dict | None]:
+        """Weights and state of the optimizer where they are in shards, whole in the main process."""
+        if self.settings.sharding == "none":
+            return None, None
+        return sharding.whole_weights(self.model), sharding.whole_optimizer(self.model, self.optimizer.optimizer)
 
-    def _write_checkpoint(self, folder: Path) -> None:
+    def _write_checkpoint(
+        self,
+        step: int,
+        bytes_needed: int,
+        random_states: list[tuple[str, bytes]],
+        weights: dict | None,
+        optimizer: dict | None,
+    ) -> None:
         self.metrics_file.flush_to_disk()
-        self.save_model(str(folder), _internal_call=True)
-        self._save_optimizer_and_scheduler(str(folder))
-        self._save_scaler(str(folder))
-        self._save_rng_state(str(folder))
-        self.state.save_to_json(str(folder / "trainer_state.json"))
-        self.progress.expert_load_since_log = self.router_health.load.tolist()
-        self.progress.metrics_lines = self.metrics_file.lines
-        self.progress.write(folder / PROGRESS_FILE)
+        with checkpoints.writing_checkpoint(self.run, step, self.facts, bytes_needed) as folder:
+            self._save(str(folder), weights)
+            self._save_optimizer_and_scheduler(str(folder))
+            if optimizer is not None:
+                torch.save(optimizer, folder / sharding.OPTIMIZER_FILE)
+            self._save_scaler(str(folder))
+            for name, content in random_states:
+                (folder / name).write_bytes(content)
+            self.state.save_to_json(str(folder / "trainer_state.json"))
+            self.progress.metrics_lines = self.metrics_file.lines
+            self.progress.write(folder / PROGRESS_FILE)
+
+    def _random_state_file(self) -> tuple[str, bytes]:
+        """Name and content of the file in which transformers keeps the random state of a process."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._save_rng_state(folder)
+            file = next(Path(folder).iterdir())
+            return file.name, file.read_bytes()
 
     def _go_back_to_step_begin(self) -> None:
         """A run is stopped in the middle of an accumulation: its micro-batches are made again when it is resumed."""
@@ -315,20 +343,57 @@ class PretrainingTrainer(transformers.Trainer):
         """Weights and configuration only: transformers would add its arguments as a pickle."""
         self.model.save_pretrained(output_dir, state_dict=state_dict)
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        with checkpoints.damage_told(checkpoint):
-            super()._load_optimizer_and_scheduler(checkpoint)
-
     def _load_rng_state(self, checkpoint: str | None) -> None:
         with checkpoints.damage_told(checkpoint):
             super()._load_rng_state(checkpoint)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
-        checkpoints.load_weights(self.model, folder)
+        sharding.load_weights(self.model, folder)
         self.progress = Progress.read(folder / PROGRESS_FILE)
         load = torch.tensor(self.progress.expert_load_since_log)
         if load.numel() != self.router_health.load.numel():
             raise checkpoints.damaged(folder, f"{PROGRESS_FILE} is of another model")
-        self.router_health.load = load
-        self.metrics_file.keep(self.progress.metrics_lines)
+        if processes.is_main():
+            self.router_health.load = load
+        processes.by_main(lambda: self.metrics_file.keep(self.progress.metrics_lines))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Then the settings of this run's recipe again, for a changed one that was accepted."""
+        fresh = optimizers.settings_of(self.optimizer)
+        with checkpoints.damage_told(checkpoint):
+            try:
+                self._load_optimizer_state(checkpoint)
+            except (ValueError, KeyError) as error:
+                raise CheckpointError(
+                    f"{checkpoint}: its optimizer is not that of the recipe ({self.settings.optimizer}); restore "
+                    "training.optimizer or pretrain again"
+                ) from error
+        optimizers.restore_settings(self.optimizer, self.lr_scheduler, fresh)
+
+    def _load_optimizer_state(self, checkpoint: str | None) -> None:
+        if checkpoint is None or self.settings.sharding == "none":
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        sharding.load_optimizer(self.model, self.optimizer.optimizer, Path(checkpoint))
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True))
+
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """Not at all: gradients of an accumulation would lie whole in every process, and memory is why they do not."""
+        yield
+
+
+def training_batches(rows: TrainingRows, settings: TrainingSettings) -> StepBatches:
+    """Those of this process, in a run of as many processes as there are."""
+    return StepBatches(
+        rows,
+        settings.rows_per_batch,
+        settings.accumulation_steps,
+        process=processes.rank(),
+        processes=processes.count(),
+    )
+
+
+def _has_targets(labels: torch.Tensor) -> bool:
+    return bool((labels != IGNORED_LABEL).any())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from primase import dna, hardware
+from primase import dna, hardware, processes
 from primase.corpus.rows import PaddingCollator, TrainingRows
 from primase.corpus.store import Corpus, draw_windows
 from primase.errors import ModelError, RecipeError
@@ -88,19 +88,27 @@ class TrainingSetup:
     ) -> dict[str, float] | None:
         """Bits per base and nats per token of the validation part, forward strand; None where it was stopped.
 
-        The model runs in the number format that it is trained in.
+        The model runs in the number format that it is trained in; the processes share the windows.
         """
         loaded = LoadedModel(model, self.tokenizer, self.rows.encoder, self.rows.row_tokens)
         indices = draw_windows(self.corpus, "validation", self.recipe.training.validation_bases, self.recipe.seed)
-        nats, tokens, bases = 0.0, 0, 0
-        for some in _portions(indices, self.corpus.windows["length"]):
-            if is_stopped():
-                return None
+        nats, tokens, bases, given_up = 0.0, 0, 0, False
+        portions = list(_portions(indices, self.corpus.windows["length"]))
+        # Each layer of a sharded model is put together by all processes, so all must read the same.
+        is_sharded = self.recipe.training.sharding != "none"
+        for some in portions if is_sharded else portions[processes.rank() :: processes.count()]:
+            given_up = bool(processes.largest(is_stopped()) if is_sharded else is_stopped())
+            if given_up:
+                break
             windows = list(self.corpus.iterate(some))
             for score in score_windows(loaded, windows, stride_fraction=self.recipe.evaluation.stride_fraction):
                 nats += score.nats.sum()
                 tokens += len(score.nats)
             bases += sum(int(dna.is_acgt(window).sum()) for window in windows)
+        if not is_sharded:
+            nats, tokens, bases, given_up = processes.total(nats, tokens, bases, given_up)
+        if given_up:
+            return None
         return {
             "bits_per_base": float(nats / math.log(2) / max(bases, 1)),
             "loss_nats_per_token": float(nats / max(tokens, 1)),

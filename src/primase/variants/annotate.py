@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from primase import processes
 from primase.formats import Genome, InfoField, VariantFile, VariantRecord
 from primase.formats.names import name_of
 from primase.formats.output_tables import TableWriter
@@ -37,6 +38,9 @@ COLUMNS = {
 }
 
 Progress = Callable[[str, float], None]
+
+
+Chunk = list[tuple[VariantRecord, list[Allele]]]
 
 
 def info_fields(model: str, layout: Layout, token_scores: bool, likes: int) -> list[InfoField]:
@@ -84,11 +88,19 @@ def annotate(
     tables: Sequence[TableWriter],
     progress: Progress,
 ) -> Tally:
-    """Score all records and write them in order; `alternatives` is how many there are."""
+    """Score all records and write them in order; `alternatives` is how many there are.
+
+    Several processes share the chunks; the main one writes, and its tally alone is complete.
+    """
     tally, done = Tally(), 0
-    progress("scoring variants", 0.0)
-    for chunk in _chunks(variants, genome, scorer.layout, likes):
+
+    def scored(chunk: Chunk) -> Chunk:
         _score([allele for _, alleles in chunk for allele in alleles], scorer)
+        return chunk
+
+    chunks = processes.shared(_chunks(variants, genome, scorer.layout, likes), scored)
+    progress("scoring variants", 0.0)
+    for chunk in chunks:
         for record, alleles in chunk:
             tally.add(alleles)
             if writer:
@@ -100,10 +112,8 @@ def annotate(
     return tally
 
 
-def _chunks(
-    variants: VariantFile, genome: Genome, layout: Layout, likes: int
-) -> Iterator[list[tuple[VariantRecord, list[Allele]]]]:
-    chunk: list[tuple[VariantRecord, list[Allele]]] = []
+def _chunks(variants: VariantFile, genome: Genome, layout: Layout, likes: int) -> Iterator[Chunk]:
+    chunk: Chunk = []
     changes = 0
     for record in variants.records():
         alleles = alleles_of(genome, record, layout, likes)

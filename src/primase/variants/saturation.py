@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from primase import dna
+from primase import dna, processes
 from primase.formats import Genome, Region
 from primase.formats.output_tables import TableWriter
 from primase.variants.changes import Change
@@ -44,36 +44,53 @@ def saturate(
     tables: Sequence[TableWriter],
     progress: Callable[[str, float], None],
 ) -> Saturation:
-    """Score all changes of single bases of the regions and write them in order; letters but A, C, G, T are left out."""
+    """Score all changes of single bases of the regions and write them in order; letters but A, C, G, T are left out.
+
+    Several processes share the chunks; the main one writes, and its result alone is complete.
+    """
     result = Saturation()
+    chunks = [
+        Region(region.record, begin, min(begin + BASES_OF_A_CHUNK, region.end))
+        for region in regions
+        for begin in range(region.start, region.end, BASES_OF_A_CHUNK)
+    ]
     total = sum(region.end - region.start for region in regions)
     done = 0
     progress("scoring changes", 0.0)
-    for region in regions:
-        parts, result.letters = [], genome.bases(*region).tobytes().upper()
-        for begin in range(region.start, region.end, BASES_OF_A_CHUNK):
-            chunk = Region(region.record, begin, min(begin + BASES_OF_A_CHUNK, region.end))
-            parts.append(_saturate_chunk(genome, scorer, chunk, tables, result))
-            done += chunk.end - chunk.start
-            progress("scoring changes", done / total)
-        result.nats = np.concatenate(parts)
+    parts: list[np.ndarray] = []
+    scores = processes.shared(chunks, lambda chunk: scorer.nats(_changes(genome, chunk)))
+    for chunk, nats in zip(chunks, scores, strict=False):  # the other processes get no scores
+        parts.append(_write_chunk(genome, chunk, nats, tables, result))
+        done += chunk.end - chunk.start
+        progress("scoring changes", done / total)
+    if parts:
+        last = regions[-1]
+        result.letters = genome.bases(*last).tobytes().upper()
+        result.nats = np.concatenate(parts)[-(last.end - last.start) :]
     return result
 
 
-def _saturate_chunk(
-    genome: Genome, scorer: StrandScorer, chunk: Region, tables: Sequence[TableWriter], result: Saturation
-) -> np.ndarray:
-    """float64 [bases, 4]: mean of the strands."""
-    letters = genome.bases(*chunk).tobytes().upper().replace(b"U", b"T")
-    changes = [
+def _letters(genome: Genome, chunk: Region) -> bytes:
+    return genome.bases(*chunk).tobytes().upper().replace(b"U", b"T")
+
+
+def _changes(genome: Genome, chunk: Region) -> list[Change]:
+    return [
         Change(chunk.record, place, place + 1, bytes([alt]))
-        for place, ref in enumerate(letters, chunk.start)
+        for place, ref in enumerate(_letters(genome, chunk), chunk.start)
         if ref in dna.ACGT
         for alt in dna.ACGT
         if alt != ref
     ]
+
+
+def _write_chunk(
+    genome: Genome, chunk: Region, scores: np.ndarray, tables: Sequence[TableWriter], result: Saturation
+) -> np.ndarray:
+    """float64 [bases, 4]: mean of the strands; `scores` float64 [changes, 2]."""
+    letters, changes = _letters(genome, chunk), _changes(genome, chunk)
     nats = np.full((len(letters), 4), np.nan)
-    for change, both in zip(changes, scorer.nats(changes), strict=True):
+    for change, both in zip(changes, scores, strict=True):
         place = change.start - chunk.start
         values = (float(both.mean()), *both.tolist()) if np.isfinite(both).all() else (None, None, None)
         for table in tables:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from primase import processes
 from primase.errors import InputError
 from primase.formats import Genome, Region, VariantFile, read_regions
 from primase.formats.bgzip import GZIP_SUFFIXES
@@ -52,9 +53,10 @@ def score(
     BED files; of one region `picture` draws the scores (.png, .svg). `token_scores` adds up whole tokens of one reading
     in place of single bases. `indel_nulls` random changes of the same lengths are scored beside each indel.
 
-    Nothing is left at the outputs unless all went well. Raises InputError for files that cannot be used or do not
-    belong together, OutputExistsError, ModelError.
+    Several processes share the work and write the bytes of one. Nothing is left at the outputs unless all went well.
+    Raises InputError for files that cannot be used or do not belong together, OutputExistsError, ModelError.
     """
+    processes.start()
     regions = [regions] if isinstance(regions, str | Path) else list(regions)
     if (vcf is None) == (not regions):
         raise InputError("give either the variants (--vcf) or the regions to change base by base (--regions)")
@@ -71,7 +73,7 @@ def score(
         loaded = model if isinstance(model, LoadedModel) else load_model(model)
         layout = layout_for(loaded, context_bases, after_bases)
         for file in outputs.files:
-            refuse_unwritable(file)
+            processes.by_main(lambda file=file: refuse_unwritable(file))
         scorer = StrandScorer(loaded, opened, layout, token_scores=token_scores)
         task = _Task("(in memory)" if isinstance(model, LoadedModel) else str(model), opened, scorer, outputs, progress)
         if survey:
@@ -132,7 +134,7 @@ class _Task:
         fields = info_fields(self.model, self.scorer.layout, token_scores, likes)
         with ExitStack() as stack:
             writer = index = None
-            if self.outputs.vcf:
+            if self.outputs.vcf and processes.is_main():
                 partial = stack.enter_context(written_whole(self.outputs.vcf))
                 writer = stack.enter_context(writing_variants(partial, survey.variants.header, fields))
             tally = annotate(
@@ -148,6 +150,7 @@ class _Task:
             if writer:
                 writer.close()
                 index = stack.enter_context(_indexed(partial, self.outputs.vcf, writer.is_sorted, writer.farthest))
+        tally = processes.by_main(lambda: tally)
         counts = {status: count for status, count in tally.statuses.items() if status != SCORED}
         scored = tally.statuses[SCORED]
         return self._result(
@@ -169,9 +172,10 @@ class _Task:
         with ExitStack() as stack:
             tables = self._tables(stack, SATURATION_COLUMNS)
             found = saturate(self.genome, self.scorer, regions, tables=tables, progress=self.progress)
+            found = processes.by_main(lambda: found)
             if not found.alternatives:
                 raise InputError("no A, C, G or T in the regions; nothing to change")
-            if self.outputs.picture:
+            if self.outputs.picture and processes.is_main():
                 partial = stack.enter_context(written_whole(self.outputs.picture))
                 write_picture(partial, regions[0], found.letters, found.nats, self.model)
         return self._result(
@@ -188,7 +192,7 @@ class _Task:
     def _tables(self, stack: ExitStack, columns: dict[str, type]) -> list:
         return [
             stack.enter_context(writing_table(stack.enter_context(written_whole(file)), columns))
-            for file in self.outputs.tables
+            for file in (self.outputs.tables if processes.is_main() else ())
         ]
 
     def _result(self, token_scores: bool, begun: float, **counts) -> ScoreResult:
