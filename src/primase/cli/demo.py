@@ -69,10 +69,11 @@ def command(
 
 def _simulate(genome: Path, bases: int, output: Path, overwrite: bool) -> None:
     from primase.run_folder import RunFolder
+    from primase.run_lock import RunLock
 
     if genome.exists() and not overwrite:
         raise OutputExistsError(f"{genome}: already exists; pass --overwrite, or choose another output folder")
-    with RunFolder.creating(output, overwrite=overwrite):
+    with RunLock() as lock, RunFolder.creating(output, overwrite=overwrite, lock=lock):
         typer.echo(f"1. Simulating a genome of {bases:,} bases from a known source: {genome}")
         write_genome(genome, bases, records=10, seed=0)
 
