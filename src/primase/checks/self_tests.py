@@ -33,7 +33,7 @@ def check(
     is_run = run.recipe_file.is_file()
     if is_run:
         run.refuse_newer_files()
-    loaded = load_model(run_folder_or_model)
+    loaded = load_model(run_folder_or_model, may_be_unfit=True)
     if sequences is not None:
         windows = given_windows(sequences, column)
     else:

@@ -8,7 +8,7 @@ import numpy as np
 from primase.evaluation.bits_per_base import base_bits
 from primase.evaluation.calibration import Calibration
 from primase.evaluation.sample import Sample, Tally
-from primase.scoring import LoadedModel, score_windows
+from primase.scoring import LoadedModel, refuse_not_finite, score_windows
 
 
 @dataclass
@@ -28,7 +28,10 @@ class ModelBits:
 def model_bits(
     loaded: LoadedModel, sample: Sample, stride_fraction: float, progress: Callable[[str, float], None]
 ) -> ModelBits:
-    """Score every stretch and its reverse complement. Raises ModelError where the tokenizer cannot spell a base."""
+    """Score every stretch and its reverse complement.
+
+    Raises ModelError where the tokenizer cannot spell a base, or where what the model computes is not finite.
+    """
     result = ModelBits()
     all_bases, encoder = 2 * int(sample.lengths.sum()), loaded.encoder
     done = 0
@@ -38,6 +41,7 @@ def model_bits(
         stretches = list(sample.reverse_complements()) if is_reverse else sample.stretches
         scores = score_windows(loaded, stretches, stride_fraction=stride_fraction)
         for stretch, score in zip(stretches, scores, strict=True):
+            refuse_not_finite(score.nats)
             with_bases, without = base_bits(stretch, score, encoder.bases_per_token)
             if is_reverse:
                 with_bases, without = with_bases[::-1], without[::-1]
