@@ -55,7 +55,6 @@ def test_a_run_without_a_final_model_gets_its_page(primase, run):
         ("checks.json", b"{"),
         ("corpus/leakage.json", b"[1]"),
         ("corpus/corpus.json", b"{"),
-        ("corpus/corpus.json", b'{"schema_version": 99}'),
         ("corpus/corpus.json", b'{"schema_version": 1}'),
         ("metrics.jsonl", b"\xff\n{"),
         ("environment.json", b"nothing"),
