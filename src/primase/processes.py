@@ -6,8 +6,9 @@ nothing. Plain numbers and Python objects travel over gloo, also where the gradi
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -20,6 +21,9 @@ LONGEST_WAIT = timedelta(days=7)
 """Others wait while the main process prepares a genome. A process that dies is noticed at once, by its connection."""
 
 RENDEZVOUS_WAIT = timedelta(minutes=10)
+
+SECONDS_TO_LEAVE = 5.0
+"""The process that holds the store outlasts the others so long, for they ask it whether an error was told already."""
 
 _LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|Broken pipe|TCPStore|store->", re.IGNORECASE)
 """What torch says when the connection to another process broke; it has no type for it."""
@@ -86,13 +90,20 @@ def start() -> None:
 
 
 def leave() -> None:
-    """Close the connections, in order, at the end of a run."""
+    """Close the connections, in order, at the end of a run, good or bad."""
     global _store
-    if _store is not None:
-        from torch import distributed
+    if _store is None:
+        return
+    from torch import distributed
 
-        _store = None
-        distributed.destroy_process_group()
+    with suppress(RuntimeError):  # the store is gone where the process that held it was killed
+        _store.add("left", 1)
+        holds_store = is_main() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        until = time.monotonic() + SECONDS_TO_LEAVE
+        while holds_store and _store.add("left", 0) < count() and time.monotonic() < until:
+            time.sleep(0.02)
+    _store = None
+    distributed.destroy_process_group()
 
 
 def is_first_to_tell() -> bool:

@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from primase.corpus.prepare import prepare
 from primase.errors import RecipeError
 from primase.training.checkpoints import complete_checkpoints
 from primase.training.run import pretrain, resume
@@ -49,24 +50,36 @@ def assert_same_losses(run, reference):
 
 
 @pytest.fixture(scope="module")
-def in_two(genome, unequal_windows, tmp_path_factory):
+def corpora(genome, unequal_windows, tmp_path_factory):
+    """Prepared once: all recipes but one have the same."""
+    folder = tmp_path_factory.mktemp("corpora")
+    prepare([genome], folder / "same", tiny_recipe(DENSE))
+    prepare([unequal_windows], folder / "unequal", RECIPES["unequal rows"])
+    return {name: folder / ("unequal" if name == "unequal rows" else "same") for name in RECIPES}
+
+
+@pytest.fixture
+def corpus(corpora):
+    return corpora["whole micro-batches"]
+
+
+@pytest.fixture(scope="module")
+def in_two(corpora, tmp_path_factory):
     """`in_two(name)`: the run folder and the results of a recipe in two processes."""
     done = {}
 
     def get(name):
         if name not in done:
             run = tmp_path_factory.mktemp("two") / "run"
-            source = unequal_windows if name == "unequal rows" else genome
-            done[name] = run, results(together(pretrain, source, run, RECIPES[name]))
+            done[name] = run, results(together(pretrain, corpora[name], run, RECIPES[name]))
         return done[name]
 
     return get
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_losses_are_those_of_one_process(name, in_two, genome, unequal_windows, tmp_path):
-    source = unequal_windows if name == "unequal rows" else genome
-    one = pretrain(source, tmp_path / "one", RECIPES[name])
+def test_the_losses_are_those_of_one_process(name, in_two, corpora, tmp_path):
+    one = pretrain(corpora[name], tmp_path / "one", RECIPES[name])
     run, two = in_two(name)
     assert_same_losses(run, one.run)
     assert two[0] == two[1]
@@ -88,11 +101,11 @@ def stopped_in_one(batches, by, work, *arguments):
 
 
 @pytest.mark.parametrize("sharding", ["none", "fsdp2"])
-def test_stop_and_go(sharding, genome, tmp_path):
+def test_stop_and_go(sharding, corpus, tmp_path):
     """A signal to one process stops both, in the middle of a step; with dropout, of which each has its own."""
     recipe = DROPOUT.replace({"training.sharding": sharding})
-    results(together(pretrain, genome, tmp_path / "undisturbed", recipe))
-    stopped = results(together(stopped_in_one, 22, 1, pretrain, genome, tmp_path / "run", recipe))
+    results(together(pretrain, corpus, tmp_path / "undisturbed", recipe))
+    stopped = results(together(stopped_in_one, 22, 1, pretrain, corpus, tmp_path / "run", recipe))
     assert [(end.interrupted, end.steps) for end in stopped] == [("SIGTERM", 11)] * 2
     states = [(tmp_path / "run/checkpoints/step-000011" / f"rng_state_{rank}.pth").read_bytes() for rank in (0, 1)]
     assert states[0] != states[1]
@@ -102,8 +115,8 @@ def test_stop_and_go(sharding, genome, tmp_path):
 
 @pytest.mark.parametrize("name", ["whole micro-batches", "fsdp2"])
 @pytest.mark.parametrize(("begun", "resumed"), [(2, 1), (1, 3)])
-def test_another_number_of_processes_goes_on(name, begun, resumed, in_two, genome, tmp_path):
-    arguments = stopped_in_one, 15, 0, pretrain, genome, tmp_path / "run", RECIPES[name]
+def test_another_number_of_processes_goes_on(name, begun, resumed, in_two, corpus, tmp_path):
+    arguments = stopped_in_one, 15, 0, pretrain, corpus, tmp_path / "run", RECIPES[name]
     assert results(together(*arguments, processes=begun))[0].interrupted == "SIGTERM"
     assert 0 < complete_checkpoints(tmp_path / "run")[-1].step < 20
     results(together(resume, tmp_path / "run", processes=resumed))
@@ -136,8 +149,8 @@ def recipe_file(tmp_path):
     return file
 
 
-def test_a_loss_that_is_not_finite_in_one_stops_all(genome, recipe_file, tmp_path):
-    ends = together(spoiled_in_one, "pretrain", genome, "-o", tmp_path / "run", "-r", recipe_file)
+def test_a_loss_that_is_not_finite_in_one_stops_all(corpus, recipe_file, tmp_path):
+    ends = together(spoiled_in_one, "pretrain", corpus, "-o", tmp_path / "run", "-r", recipe_file)
     assert [end.result for end in ends] == [2, 2]
     assert len(lines_told(ends)) == 1 and "is not finite at step 9" in lines_told(ends)[0]
     assert [checkpoint.step for checkpoint in complete_checkpoints(tmp_path / "run")] == [5]

@@ -64,9 +64,14 @@ class StopSignals(TrainerCallback):
         self._stop(control)
 
     def _stop(self, control: TrainerControl) -> None:
-        """In all processes together: the signal may have come to one of them, or to each at its own time."""
-        agreed = processes.largest(self.received or 0)
-        if agreed:
-            self.received = signal.Signals(agreed)
+        if self.agree():
             control.should_training_stop = True
             control.should_save = True
+
+    def agree(self) -> signal.Signals | None:
+        """What was received by any of the processes, in all: it may come to one, or to each at its own time."""
+        agreed = processes.largest(self.received or 0)
+        if not agreed:
+            return None  # one that came meanwhile waits for the next time
+        self.received = signal.Signals(agreed)
+        return self.received

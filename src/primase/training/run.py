@@ -251,8 +251,8 @@ def _train(
         trainer.train(resume_from_checkpoint=str(resume_from.folder) if resume_from else None)
     finally:
         stop.restore()
-    state = trainer.state
-    if not stop.received:
+    state, received = trainer.state, stop.agree()
+    if not received:
         best_step = state.best_global_step if settings.keep_best else None
         weights = None if settings.sharding == "none" or best_step is not None else sharding.whole_weights(model)
         processes.by_main(lambda: _write_final(run, setup, model, best_step, weights))
@@ -262,7 +262,7 @@ def _train(
         planned_steps=settings.steps,
         best_step=state.best_global_step,
         validation_bits_per_base=state.best_metric,
-        interrupted=stop.received.name if stop.received else None,
+        interrupted=received.name if received else None,
         warnings=warnings,
     )
 
