@@ -29,6 +29,8 @@ _FIRST_BASE_ID = len(SPECIAL_TOKENS)
 _FIRST_KMER_ID = len(SPECIAL_TOKENS) + len(BASE_TOKENS)
 # By code: A, C, G, T, an IUPAC code for several of them, no IUPAC code at all.
 _ID_OF_CODE = np.array([*range(_FIRST_BASE_ID, _FIRST_KMER_ID), SPECIAL_TOKENS.index("[UNK]")], dtype=np.int64)
+_CODE_OF_LETTER = (codes(bytes(range(256))) + ~is_iupac(bytes(range(256)))).tobytes()
+_ID_OF_LETTER = _ID_OF_CODE[np.frombuffer(_CODE_OF_LETTER, np.uint8)].astype(np.uint8).tobytes()
 
 
 class SequenceEncoder:
@@ -127,9 +129,10 @@ def _spelled_bases(tokenizer: "PreTrainedTokenizerFast") -> list[bytes]:
 def _regular_ids(sequences: Sequence[np.ndarray | bytes], k: int) -> list[np.ndarray]:
     """int64 ids of sequences of one length, as the tokenizer with k bases a token gives them."""
     letters = b"".join(map(bytes, sequences))
-    code_rows = (codes(letters) + ~is_iupac(letters)).reshape(len(sequences), len(sequences[0]))
+    table = _ID_OF_LETTER if k == 1 else _CODE_OF_LETTER
+    code_rows = np.frombuffer(letters.translate(table), np.uint8).reshape(len(sequences), len(sequences[0]))
     if k == 1:
-        return list(_ID_OF_CODE[code_rows])
+        return list(code_rows.astype(np.int64))
     only_bases = (code_rows < UNKNOWN_CODE).all(axis=1)
     ids = _kmer_ids(code_rows, k)
     return [row if clean else _mixed_ids(c, k) for row, clean, c in zip(ids, only_bases, code_rows, strict=True)]
@@ -147,11 +150,10 @@ def _kmer_ids(base_codes: np.ndarray, k: int) -> np.ndarray:
     kmers, rest = divmod(base_codes.shape[-1], k)
     ids = np.empty((*base_codes.shape[:-1], kmers + rest), dtype=np.int64)
     digits = base_codes[..., : kmers * k].reshape(*base_codes.shape[:-1], kmers, k)
-    numbers = ids[..., :kmers]
-    numbers[...] = digits[..., 0]
+    numbers = digits[..., 0].astype(np.uint16)  # the largest k-mer is 4**8 - 1
     for place in range(1, k):
         numbers *= 4
         numbers += digits[..., place]
-    numbers += _FIRST_KMER_ID
+    np.add(numbers, _FIRST_KMER_ID, out=ids[..., :kmers], dtype=np.int64)
     ids[..., kmers:] = _ID_OF_CODE[base_codes[..., kmers * k :]]
     return ids

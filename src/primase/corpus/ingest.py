@@ -18,6 +18,8 @@ from primase.recipe import DataSettings
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share done so far, 0 to 1."""
 
+_UNKNOWN = np.frombuffer(b"Nn", np.uint8)
+
 
 @dataclass
 class Records:
@@ -60,6 +62,8 @@ class _RecordWriter:
 
 def write_bases(files: list[Path], folder: Path, data: DataSettings, progress: Progress) -> Records:
     """Stream all records into bases.bin and records.parquet, noting where anything but A, C, G, T lies."""
+    from primase.corpus.letters import count_letters  # numba: only where it is needed
+
     starts, ends = _Growing(), _Growing()
     unknown_starts, unknown_ends = _Growing(), _Growing()
     counts, checksum = np.zeros(256, np.int64), hashlib.sha256()
@@ -70,8 +74,10 @@ def write_bases(files: list[Path], folder: Path, data: DataSettings, progress: P
             if piece.start == 0:
                 record_start = position
             bases = dna.to_acgtn(piece.bases)
-            _note_unknown(bases, position, unknown_starts, unknown_ends)
-            counts += np.bincount(bases, minlength=256)
+            counts_of_piece = count_letters(bases)
+            counts += counts_of_piece
+            if counts_of_piece[_UNKNOWN].any():
+                _note_unknown(bases, position, unknown_starts, unknown_ends)
             checksum.update(bases)
             out.write(bases)
             position += len(bases)
@@ -130,10 +136,9 @@ class _Growing:
 def _note_unknown(bases: np.ndarray, offset: int, starts: _Growing, ends: _Growing) -> None:
     """Runs of N in a piece, as half-open intervals of the corpus; touching runs of two pieces may stay apart."""
     is_unknown = ~dna.is_acgt(bases)
-    if is_unknown.any():
-        edges = np.flatnonzero(np.diff(np.r_[False, is_unknown, False]))
-        starts.extend(edges[::2] + offset)
-        ends.extend(edges[1::2] + offset)
+    edges = np.flatnonzero(np.diff(np.r_[False, is_unknown, False]))
+    starts.extend(edges[::2] + offset)
+    ends.extend(edges[1::2] + offset)
 
 
 def names_of(files: list[Path]) -> str:
