@@ -195,7 +195,7 @@ def test_a_file_that_is_no_simulation_is_refused(tmp_path):
     with pytest.raises(MissingFileError, match=r"nowhere.json: no such file; give"):
         read_simulation(tmp_path / "nowhere.json")
     other = tmp_path / "other.json"
-    for content in ('{"seed": 1}', "ACGT", '{"schema_version": 2}'):
+    for content in ('{"seed": 1}', "ACGT", '{"schema_version": 1}'):
         other.write_text(content)
         with pytest.raises(InputError, match=r"other.json: .*; give the .json") as caught:
             read_simulation(other)

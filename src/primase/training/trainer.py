@@ -198,7 +198,8 @@ class PretrainingTrainer(transformers.Trainer):
         nats = self.progress.nats_since_log - before.nats_since_log
         vocabulary = len(self._bases_per_token)
         if tokens and explosion.note_step(self.progress, nats / tokens, vocabulary):
-            explosion.refuse(self.run, self.state.global_step + 1, vocabulary, self.settings)
+            step = self.state.global_step + 1
+            processes.by_main(lambda: explosion.refuse(self.run, step, vocabulary, self.settings))
 
     # ---- optimizer ----
 
