@@ -270,6 +270,15 @@ def test_an_evaluation_that_is_not_ours_is_as_good_as_none(tmp_path, content, sa
     assert said in text and f"primase evaluate {run}" in text and "has not been measured" in text
 
 
+@pytest.mark.parametrize("value", ["/etc/passwd", None, [], -4, True, 1e308])
+def test_sizes_that_cannot_be_are_left_out(tmp_path, value):
+    run = reported_runs.measured_run(tmp_path, experts=8)
+    config = json.loads((run / "final" / "config.json").read_text())
+    for name in config.keys() - {"model_type"}:
+        (run / "final" / "config.json").write_text(json.dumps(config | {name: value}))
+        assert "qwen3_moe" in Reader(page_of(run)).text
+
+
 def test_lines_that_were_cut_off_are_left_out(tmp_path):
     run = reported_runs.trained_run(tmp_path)
     whole = gather(run).course

@@ -110,7 +110,7 @@ def gather(run_folder: str | Path) -> Findings:
     course = _course(run.folder / "metrics.jsonl")
     if not course.training:
         gaps["training"] = Gap("No step of the training has been written down yet", _resume(place))
-    config = _json(run.final / "config.json")
+    config = _sizes_that_can_be(_json(run.final / "config.json"))
     return Findings(
         run=run,
         recipe=recipe,
@@ -165,6 +165,15 @@ def _corpus(run: RunFolder, gaps: dict[str, Gap]) -> tuple[dict[str, Any] | None
         gaps["corpus"] = Gap(reason, "")
         reference = _json(run.folder / CORPUS_REFERENCE).get("folder")
         return None, run.folder / (reference if isinstance(reference, str) else "corpus")
+
+
+def _sizes_that_can_be(config: dict[str, Any]) -> dict[str, Any]:
+    """Without sizes and numbers of parts that are no whole number from 0, as in a file that was damaged."""
+    return {
+        name: value
+        for name, value in config.items()
+        if not (name.startswith("num_") or name.endswith("_size")) or (type(value) is int and value >= 0)
+    }
 
 
 def _json(file: Path) -> dict[str, Any]:
