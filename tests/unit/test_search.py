@@ -141,7 +141,7 @@ def test_a_damaged_index_is_said(loaded, genome, tmp_path):
     with pytest.raises(InputError, match="the index is damaged"):
         query(tmp_path / "i", [Record("q", "ACGT", "")], model=loaded)
     (tmp_path / "i/index.json").write_text("{")
-    with pytest.raises(InputError, match="index.json: not readable .*; make the index again"):
+    with pytest.raises(InputError, match=r"index.json: not readable .*; make the index again"):
         query(tmp_path / "i", [Record("q", "ACGT", "")], model=loaded)
 
 
