@@ -72,7 +72,10 @@ def measure(settings: argparse.Namespace, folder: Path) -> dict:
     device = torch.device(settings.device)
     has_bf16 = hardware.has_bf16(device) if settings.bf16 == "auto" else settings.bf16 == "yes"
     corpus, config = prepare_windows(settings.windows, folder, settings.tokenizer)
-    peak = {p: hardware.matrix_product_flops(device, p) for p in ("fp32", *(["bf16"] if has_bf16 else []))}
+    peak = {
+        precision: max(hardware.matrix_product_flops(device, precision, size) for size in (1024, 2048, 4096))
+        for precision in ("fp32", *(["bf16"] if has_bf16 else []))
+    }
     flops_per_token = count_parameters(config).training_flops_per_token
     common = {"corpus": str(corpus), "windows": settings.windows_per_round, "device": settings.device}
 
@@ -80,7 +83,7 @@ def measure(settings: argparse.Namespace, folder: Path) -> dict:
     trials = {}
     for name, arm in stock.items():
         with Arm(name, common | arm | {"windows": WINDOWS_OF_A_TRIAL[arm["experts"]]}) as only:
-            trials[name] = max(only.turn() for _ in range(3))
+            trials[name] = max(only.turn() for _ in range(2))
         print(f"{name:<34}{trials[name]:>9,.0f} tokens/s", file=sys.stderr)
     best = max(trials, key=trials.get)
 
