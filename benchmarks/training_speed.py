@@ -1,6 +1,6 @@
 """Tokens a second of the tutorial's training: as the tutorial writes it, stock at its best, and Primase, in one run.
 
-    python -m benchmarks.training_speed WINDOWS [--tokenizer FOLDER] [--rounds 5] [--json FILE]
+    python -m benchmarks.training_speed WINDOWS [--tokenizer FOLDER] [--rounds 5] [--pieces] [--json FILE]
 
 WINDOWS: FASTA or CSV of 200-base windows. Same model (105 M parameters), same windows, forward, backward and optimizer.
 Every arm is the real trainer in a process of its own, which waits before each optimizer step for its turn, so that the
@@ -35,6 +35,12 @@ TUTORIAL = {
 }
 TUTORIAL_IN_FP32 = TUTORIAL | {"precision": "fp32"}
 PRIMASE = {"rows": 400, "is_primase": True, "is_compiled": True}
+PIECES = {
+    "primase, not compiled": PRIMASE | {"is_compiled": False},
+    "and stock attention": PRIMASE | {"is_compiled": False, "attention": "sdpa"},
+    "and stock experts": PRIMASE | {"is_compiled": False, "attention": "sdpa", "experts": "grouped_mm"},
+}
+"""Primase with its pieces taken away one after the other; what is left at the end is the loss and the order of rows."""
 
 
 def main() -> None:
@@ -47,6 +53,7 @@ def main() -> None:
         "--bf16", choices=["auto", "yes", "no"], default="auto", help="arms in bf16: auto if in hardware"
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--pieces", action="store_true", help="what each piece of the step brings, instead of stock")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     settings = parser.parse_args()
@@ -62,7 +69,10 @@ def main() -> None:
 
 
 def measure(settings: argparse.Namespace, folder: Path) -> dict:
-    """Prepare the windows once, find the best stock arm, then let tutorial, best stock and Primase alternate."""
+    """Prepare the windows once, find the best stock arm, then let tutorial, best stock and Primase alternate.
+
+    With `--pieces` Primase alternates with itself without its pieces instead.
+    """
     import torch
 
     from benchmarks.training_speed_arms import prepare_windows
@@ -79,16 +89,14 @@ def measure(settings: argparse.Namespace, folder: Path) -> dict:
     flops_per_token = count_parameters(config).training_flops_per_token
     common = {"corpus": str(corpus), "windows": settings.windows_per_round, "device": settings.device}
 
-    stock = {name: arm for name, arm in STOCK.items() if has_bf16 or arm["precision"] == "fp32"}
-    trials = {}
-    for name, arm in stock.items():
-        with Arm(name, common | arm | {"windows": WINDOWS_OF_A_TRIAL[arm["experts"]]}) as only:
-            trials[name] = max(only.turn() for _ in range(2))
-        print(f"{name:<34}{trials[name]:>9,.0f} tokens/s", file=sys.stderr)
-    best = max(trials, key=trials.get)
-
-    arms = {"tutorial": TUTORIAL} if has_bf16 else {"tutorial without bf16": TUTORIAL_IN_FP32}
-    arms |= {"best stock": stock[best], "primase": PRIMASE, "primase, not compiled": PRIMASE | {"is_compiled": False}}
+    trials: dict[str, float] = {}
+    if settings.pieces:
+        arms = {"primase": PRIMASE} | PIECES
+    else:
+        trials = try_stock(common, has_bf16)
+        arms = {"tutorial": TUTORIAL} if has_bf16 else {"tutorial without bf16": TUTORIAL_IN_FP32}
+        arms |= {"best stock": STOCK[max(trials, key=trials.get)], "primase": PRIMASE}
+        arms |= {"primase, not compiled": PIECES["primase, not compiled"]}
     speeds, memory = alternate(arms, common, settings.rounds)
     precision = "bf16" if has_bf16 else "fp32"
     return {
@@ -96,7 +104,7 @@ def measure(settings: argparse.Namespace, folder: Path) -> dict:
         "peak_flops": peak,
         "flops_per_token": flops_per_token,
         "stock_trials": trials,
-        "best_stock": best,
+        "best_stock": max(trials, key=trials.get, default=None),
         "tokens_per_second": speeds,
         "median": {name: statistics.median(values) for name, values in speeds.items()},
         "mfu": {name: flops_per_token * statistics.median(v) / peak[precision] for name, v in speeds.items()},
@@ -107,6 +115,17 @@ def measure(settings: argparse.Namespace, folder: Path) -> dict:
         },
         "peak_memory_mb": memory,
     }
+
+
+def try_stock(common: dict, has_bf16: bool) -> dict[str, float]:
+    """Tokens a second of each stock arm, the better of two steps."""
+    trials = {}
+    for name, arm in STOCK.items():
+        if has_bf16 or arm["precision"] == "fp32":
+            with Arm(name, common | arm | {"windows": WINDOWS_OF_A_TRIAL[arm["experts"]]}) as only:
+                trials[name] = max(only.turn() for _ in range(2))
+            print(f"{name:<34}{trials[name]:>9,.0f} tokens/s", file=sys.stderr)
+    return trials
 
 
 def alternate(arms: dict, common: dict, rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
@@ -172,9 +191,8 @@ def table(result: dict) -> str:
             f"{result['peak_memory_mb'][name]:>11,.0f} MB"
         )
     peaks = ", ".join(f"{name} {flops / 1e9:,.0f} GFLOP/s" for name, flops in result["peak_flops"].items())
-    return "\n".join(
-        [*lines, f"best stock: {result['best_stock']}; matrix products here: {peaks}", time.strftime("%Y-%m-%d")]
-    )
+    stock = f"best stock: {result['best_stock']}; " if result["best_stock"] else ""
+    return "\n".join([*lines, f"{stock}matrix products here: {peaks}", time.strftime("%Y-%m-%d")])
 
 
 if __name__ == "__main__":

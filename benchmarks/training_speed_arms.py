@@ -92,8 +92,8 @@ def _primase(arm: dict, corpus: Corpus, recipe: Recipe) -> PretrainingTrainer:
     changes |= {
         "training.steps": STEPS,
         "training.epochs": None,
-        "model.attention": "primase",
-        "model.experts": "primase",
+        "model.attention": arm.get("attention", "primase"),
+        "model.experts": arm.get("experts", "primase"),
         "training.log_every": STEPS,
     }
     setup = TrainingSetup.open(recipe.replace(changes), corpus).resolved(STEPS, is_compiled=arm["is_compiled"])
