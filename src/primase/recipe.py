@@ -135,7 +135,7 @@ class TrainingSettings(Settings):
     minutes: float | None = Field(None, gt=0)
     """Wall time at most: the number of steps is set from the speed measured on this machine, and written down."""
     rows_per_batch: int = Field(32, ge=1)
-    """Rows of one forward pass, on each device."""
+    """Rows of one forward pass; several processes share those of a step, which do not depend on their number."""
     accumulation_steps: int = Field(1, ge=1)
     """Forward passes that make up one optimizer step."""
     row_tokens: int | None = Field(None, ge=4)
