@@ -34,7 +34,7 @@ TUTORIAL = {
     "pads_in_thousands": True,
 }
 TUTORIAL_IN_FP32 = TUTORIAL | {"precision": "fp32"}
-PRIMASE = {"rows": 400, "is_primase": True, "is_compiled": True}
+PRIMASE = {"rows": 256, "is_primase": True, "is_compiled": True}
 PIECES = {
     "primase, not compiled": PRIMASE | {"is_compiled": False},
     "and stock attention": PRIMASE | {"is_compiled": False, "attention": "sdpa"},
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("windows", nargs="*", type=Path)
     parser.add_argument("--tokenizer", help="folder of the tutorial's tokenizer; without it byte pairs are trained")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--windows-per-round", type=int, default=800)
+    parser.add_argument("--windows-per-round", type=int, default=768)
     parser.add_argument(
         "--bf16", choices=["auto", "yes", "no"], default="auto", help="arms in bf16: auto if in hardware"
     )
@@ -96,7 +96,6 @@ def measure(settings: argparse.Namespace, folder: Path) -> dict:
         trials = try_stock(common, has_bf16)
         arms = {"tutorial": TUTORIAL} if has_bf16 else {"tutorial without bf16": TUTORIAL_IN_FP32}
         arms |= {"best stock": STOCK[max(trials, key=trials.get)], "primase": PRIMASE}
-        arms |= {"primase, not compiled": PIECES["primase, not compiled"]}
     speeds, memory = alternate(arms, common, settings.rounds)
     precision = "bf16" if has_bf16 else "fp32"
     return {
