@@ -15,7 +15,7 @@ HARDWARE = {"T4": (1, 65e12), "A100": (1, 312e12), "H100 or H200": (1, 989e12), 
 
 GENOMES = {"E. coli": 4_641_652, "yeast": 12_157_105, "human": 3_100_000_000}
 
-BYTE_PAIR_BASES = 4.8
+BYTE_PAIR_BASES = 5.0
 """Bases a token, see docs/scaling.md."""
 
 
