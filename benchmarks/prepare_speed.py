@@ -1,12 +1,12 @@
 """Speed and peak memory of `primase prepare`: FASTA to tokens, on genomes of growing size.
 
-    python -m benchmarks.prepare_speed [--genome FASTA] [--megabases 5 25] [--tokenizers base kmer byte-pair] [--json FILE]
+    python -m benchmarks.prepare_speed [--genome FASTA] [--megabases 5 25] [--tokenizers base kmer byte-pair] [--json F]
 
 The genome is made of the bases of `--genome`, repeated with a tenth of them replaced in each copy (N left as it is), or
-of random bases. Each tokenizer works in a process of its own, which prepares `--rounds` times; the best round counts, by the
-clock and by the processor (all threads), since the clock also measures who else computes. Loading Python is not counted.
-Apart from it stand the leakage certificate and the training of the byte pairs, whose cost does not grow with the
-genome: byte pairs are trained once. Single bases and k-mers are computed when rows are read: encoding every window once is counted as well.
+of random bases. Each tokenizer works in a process of its own, which prepares `--rounds` times; the best round counts,
+by the clock and by the processor (all threads), since the clock also measures who else computes. Loading Python is not
+counted. Apart from it stand the leakage certificate and the training of the byte pairs, which is done once. Single
+bases and k-mers are computed when rows are read: encoding every window once is counted as well.
 The peak is the resident memory that the operating system counted for that process, libraries included.
 """
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from primase.search import query as search_query
     from primase.simulate import simulate_to_file
     from primase.training.run import plan, pretrain, resume
+    from primase.training.scale import plan_at_scale
     from primase.variants.score import score
 
 _OTHER_NAME = {"search_index": "index", "search_query": "query"}
@@ -59,6 +60,7 @@ _HOME = {
     "picture_locus": "primase.pictures.locus",
     "picture_map": "primase.pictures.vector_map",
     "plan": "primase.training.run",
+    "plan_at_scale": "primase.training.scale",
     "predict": "primase.finetuning.predict",
     "predict_to_file": "primase.finetuning.predict",
     "prepare": "primase.corpus.prepare",
@@ -92,6 +94,7 @@ __all__ = [
     "picture_locus",
     "picture_map",
     "plan",
+    "plan_at_scale",
     "predict",
     "predict_to_file",
     "prepare",

@@ -1,7 +1,8 @@
 """The data path's way from bases to token ids and back, for any fast tokenizer.
 
-Where every token holds a fixed number of bases, ids are computed with numpy; other tokenizers are asked in
-batches. The ids are those that the tokenizer itself gives, without its special tokens.
+Where every token holds a fixed number of bases, ids are computed with numpy, and byte pairs over A, C, G and T in
+linear time (`byte_pairs`); other tokenizers are asked in batches. The ids are those that the tokenizer itself gives,
+without its special tokens.
 """
 
 import json
@@ -13,10 +14,20 @@ from tokenizers import Tokenizer
 
 from primase.dna import UNKNOWN_CODE, codes, is_iupac
 from primase.errors import ModelError
-from primase.tokenizers import BASE_TOKENS, FOLDED_LETTERS, LARGEST_K, SPECIAL_TOKENS, fixed_length_backend
+from primase.tokenizers import (
+    BASE_TOKENS,
+    FOLDED_LETTERS,
+    LARGEST_K,
+    SPECIAL_TOKENS,
+    WORD_BASES,
+    byte_pair_backend,
+    fixed_length_backend,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+    from primase.byte_pairs import BytePairs
 
 # What a tokenizer of Primase does to single letters, done to a whole sequence before any tokenizer sees it:
 # one made elsewhere may know upper case only.
@@ -55,6 +66,7 @@ class SequenceEncoder:
         self._backend.no_truncation()
         self.unknown_id: int | None = tokenizer.unk_token_id
         self.regular_k = _regular_k(self._backend)
+        self._byte_pairs = _byte_pairs(self._backend)
         self.prefix_ids, self.suffix_ids = _surrounding_ids(self._backend)
         self.spelled = _spelled_bases(tokenizer)
         self.letters_per_token = np.array([len(s) for s in self.spelled], dtype=np.int16)
@@ -70,9 +82,30 @@ class SequenceEncoder:
             one_length = len({len(sequence) for sequence in sequences}) == 1
             batches = [sequences] if one_length else [[sequence] for sequence in sequences]
             return [ids for batch in batches for ids in _regular_ids(batch, self.regular_k)]
+        if self._byte_pairs is not None:
+            letters = b"".join(map(bytes, sequences))
+            letter_codes = np.frombuffer(letters.translate(_CODE_OF_LETTER), np.uint8)
+            if letter_codes.max(initial=0) <= UNKNOWN_CODE:
+                ends = np.cumsum([len(sequence) for sequence in sequences], dtype=np.int64)
+                starts = np.concatenate([np.zeros(1, np.int64), ends])[: len(sequences)]
+                ids, counts = self._byte_pairs.encode(letter_codes, starts, ends)
+                return np.split(ids.astype(np.int64), np.cumsum(counts)[:-1])[: len(sequences)]
         texts = [bytes(sequence).translate(_FOLD).decode("latin-1") for sequence in sequences]
         encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+
+    def encode_segments(
+        self, base_codes: np.ndarray, starts: np.ndarray, ends: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids, int [tokens], of sequences that lie in one array, and how many each has, int64 [sequences].
+
+        base_codes: uint8 [bases], A 0, C 1, G 2, T 3, N 4. starts, ends: int64 [sequences].
+        """
+        if self._byte_pairs is not None:
+            return self._byte_pairs.encode(base_codes, starts, ends)
+        letters = np.frombuffer(b"ACGTN", np.uint8)[base_codes]
+        ids = self.encode_many([letters[start:end] for start, end in zip(starts, ends, strict=True)])
+        return np.concatenate(ids), np.array([len(some) for some in ids], np.int64)
 
     def decode(self, ids: np.ndarray | Sequence[int]) -> bytes:
         """The bases that the ids spell, ASCII upper case; unknown tokens are N, special tokens nothing.
@@ -103,6 +136,20 @@ def _regular_k(backend: Tokenizer) -> int | None:
             same = all(parts[name] == ours[name] for name in ("normalizer", "pre_tokenizer", "model"))
             return k if same and all(token["special"] for token in parts["added_tokens"]) else None
     return None
+
+
+def _byte_pairs(backend: Tokenizer) -> "BytePairs | None":
+    """The quick way to encode, where the tokenizer cuts text as ours does or takes letters in a row as one word."""
+    parts = json.loads(backend.to_str())
+    if parts["model"].get("type") != "BPE":
+        return None
+    from primase.byte_pairs import BytePairs  # numba: only where it is needed
+
+    ours = json.loads(byte_pair_backend().to_str())
+    if all(parts[name] == ours[name] for name in ("normalizer", "pre_tokenizer")):
+        return BytePairs.of(backend, WORD_BASES)
+    is_whole = parts["normalizer"] is None and parts["pre_tokenizer"] in (None, {"type": "Whitespace"})
+    return BytePairs.of(backend, None) if is_whole else None
 
 
 def _surrounding_ids(backend: Tokenizer) -> tuple[list[int], list[int]]:

@@ -94,7 +94,7 @@ def train_byte_pair_tokenizer(
     blocks = _sample(_blocks(sequences), max(1, max_training_bases // BLOCK_BASES), random.Random(seed))
     if not any(base in block for block in blocks for base in "ACGTUacgtu"):
         raise InputError("the sequences to train the tokenizer on hold no A, C, G or T: give it sequences with bases")
-    backend = _backend(models.BPE(unk_token="[UNK]"), f"[ACGT]{{1,{WORD_BASES}}}")
+    backend = byte_pair_backend()
     backend.train_from_iterator(
         blocks,
         trainers.BpeTrainer(
@@ -181,6 +181,11 @@ def fixed_length_backend(k: int) -> Tokenizer:
     kmers = ("".join(bases) for bases in itertools.product("ACGT", repeat=k)) if k > 1 else ()
     vocabulary = {token: i for i, token in enumerate((*SPECIAL_TOKENS, *BASE_TOKENS, *kmers))}
     return _backend(models.WordLevel(vocabulary, unk_token="[UNK]"), f"[ACGT]{{{k}}}")
+
+
+def byte_pair_backend() -> Tokenizer:
+    """The library's tokenizer behind `train_byte_pair_tokenizer`, without a vocabulary."""
+    return _backend(models.BPE(unk_token="[UNK]"), f"[ACGT]{{1,{WORD_BASES}}}")
 
 
 def _backend(model: models.Model, word: str) -> Tokenizer:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from primase import processes
 from primase.checksums import files_of, sha256
-from primase.corpus.cut import cut_windows
+from primase.corpus.cut import chunks, cut_windows
 from primase.corpus.ingest import Progress, Records, names_of, write_bases
 from primase.corpus.split import PARTS, UNUSED, SplitChoice, split_windows
 from primase.corpus.store import SCHEMA_VERSION, Corpus, bases_reader
@@ -158,37 +158,28 @@ def _tokenize(corpus: Corpus, encoder: SequenceEncoder, progress: Progress) -> d
     if encoder.regular_k is not None:
         # Our own tokenizers spell A, C, G, T and N, and bases.bin holds nothing else.
         return {"regular_bases_per_token": encoder.regular_k, "unknown_tokens": 0}
+    from primase.corpus.pieces import window_pieces  # numba: only where it is needed
+
     dtype = np.dtype(np.uint16 if len(encoder.bases_per_token) <= 2**16 else np.uint32)
-    windows, unknown = corpus.windows, 0
+    windows, unknown, done = corpus.windows, 0, 0
     token_starts = np.zeros(len(windows) + 1, np.int64)
 
-    def encoded(batch: tuple[int, int]) -> tuple[list[int], np.ndarray]:
-        ids = encoder.encode_many(list(corpus.iterate(np.arange(*batch))))
-        return [len(window_ids) for window_ids in ids], np.concatenate(ids) if ids else np.empty(0, dtype)
+    def pieces() -> Iterator[tuple]:
+        for chunk in chunks(windows):
+            yield from window_pieces(corpus, chunk, TOKENIZE_BATCH_BASES)
 
-    batches = list(_batches(windows["length"], TOKENIZE_BATCH_BASES))
     with ExitStack() as stack:
         out = stack.enter_context(open(corpus.folder / "tokens.bin", "wb")) if processes.is_main() else None
-        for (first, last), (lengths, flat) in zip(batches, processes.shared(batches, encoded), strict=False):
-            token_starts[first + 1 : last + 1] = lengths
-            unknown += encoder.unknown_count(flat)
-            out.write(flat.astype(dtype))
-            progress("tokenizing", last / len(windows))
+        for ids, counts in processes.shared(pieces(), lambda piece: encoder.encode_segments(*piece)):
+            token_starts[done + 1 : done + 1 + len(counts)] = counts
+            done += len(counts)
+            unknown += encoder.unknown_count(ids)
+            out.write(ids.astype(dtype))
+            progress("tokenizing", done / len(windows))
     np.cumsum(token_starts, out=token_starts)
     if processes.is_main():
         np.save(corpus.folder / "token_starts.npy", token_starts)
     return {"token_dtype": dtype.name, "tokens": int(token_starts[-1]), "unknown_tokens": unknown}
-
-
-def _batches(lengths: np.ndarray, batch_bases: int) -> Iterable[tuple[int, int]]:
-    """Half-open ranges of windows that hold about `batch_bases` each."""
-    ends = np.cumsum(lengths, dtype=np.int64)
-    first = 0
-    while first < len(lengths):
-        already = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, already + batch_bases, side="right")))
-        yield first, last
-        first = last
 
 
 def _describe(files: list[Path], records: Records, corpus: Corpus, choice: SplitChoice, recipe: Recipe) -> dict:
