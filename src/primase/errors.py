@@ -30,7 +30,7 @@ class OutputExistsError(PrimaseError, FileExistsError):
 
 
 class RunInUseError(PrimaseError, BlockingIOError):
-    """Another process is training into this run folder."""
+    """Another process is writing this run or corpus."""
 
 
 class CheckpointError(PrimaseError, ValueError):

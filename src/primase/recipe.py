@@ -252,7 +252,7 @@ class Recipe(Settings):
         return self._validated(values, f"recipe {self.name}")
 
     def resolved_like(self, other: "Recipe") -> "Recipe":
-        """A copy with what a run has set for itself: steps for minutes or epochs, and a precision in place of auto."""
+        """A copy with what a run has set for itself: steps for minutes or epochs, and what it took in place of auto."""
         mine, theirs = self.training, other.training
         changes: dict[str, Any] = {}
         if mine.steps is None or mine.minutes is not None:
@@ -260,6 +260,8 @@ class Recipe(Settings):
         changes["training.minutes"] = theirs.minutes
         if mine.precision == "auto":
             changes["training.precision"] = theirs.precision
+        if mine.compile == "auto":
+            changes["training.compile"] = theirs.compile
         return self.replace(changes)
 
     def to_toml(self) -> str:

@@ -40,6 +40,17 @@ def test_a_flipped_bit_anywhere_is_named(run, primase):
     assert primase("check", run, "--files").code == 0
 
 
+@pytest.mark.parametrize("name", ["corpus/corpus.json", "checkpoints/*/complete.json", "final/checksums.json"])
+def test_a_list_of_files_that_leads_outside_or_is_newer_is_named(name, run, primase):
+    (file,) = run.glob(name)
+    noted = json.loads(file.read_text())
+    file.write_text(json.dumps(noted | {"sha256_of_file": {"../recipe.toml": "0" * 64}}))
+    outcome = primase("check", run, "--files")
+    assert outcome.code == 1 and f"DAMAGED: {file} names a file outside (../recipe.toml)" in outcome.out
+    file.write_text(json.dumps(noted | {"schema_version": 99}))
+    assert f"{file}: written by a newer Primase (schema version 99" in primase("check", run, "--files").refusal
+
+
 def test_of_a_run_of_before_checksums_that_is_said(run, primase):
     (run / "final" / "checksums.json").unlink()
     outcome = primase("check", run, "--files")

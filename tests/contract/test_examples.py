@@ -1,5 +1,6 @@
 """The examples for clusters: scripts that bash can read, options that sbatch and primase have, fields of a Job."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -72,6 +73,31 @@ def test_slurm_commands():
     assert understood(started)["resume_if_begun"] is True
     prepared = shlex.split(re.search(r"srun .* (primase prepare .*)$", text, re.MULTILINE)[1])
     assert understood(prepared[1:])["recipe"] == understood(started)["recipe"]
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "adds", "requeued"),
+    [(143, "step-000020", True), (1, "step-000020", True), (1, None, False), (0, "step-000020", False)],
+)
+def test_slurm_job_goes_back_into_the_queue_where_it_got_further(exit_code, adds, requeued, tmp_path):
+    """A dry run in bash; Slurm's two commands only write down that they were called."""
+    (tmp_path / "run" / "checkpoints" / "step-000010").mkdir(parents=True)
+    saves = f"mkdir '{tmp_path}/run/checkpoints/{adds}'; " if adds else ""
+    commands = {
+        "scontrol": f'echo "$@" >> {tmp_path}/called; echo first-machine',
+        "srun": f'echo "$@" >> {tmp_path}/called; case "$1" in torchrun) {saves}exit {exit_code};; esac',
+    }
+    for name, script in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = {"SLURM_JOB_NODELIST": "two", "SLURM_NNODES": "2", "SLURM_JOB_ID": "77"}
+    job = ["bash", SLURM, "genome.fa", str(tmp_path / "run")]
+    done = subprocess.run(job, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"} | slurm, capture_output=True, text=True)
+    called = (tmp_path / "called").read_text().splitlines()
+    assert done.returncode == exit_code and done.stderr == ""
+    assert called[0].startswith("--nodes=1 --ntasks=1 primase prepare genome.fa")
+    assert called[2].startswith("torchrun --nnodes=2") and "--rdzv-endpoint=first-machine:29500" in called[2]
+    assert ("requeue 77" in called) == requeued
 
 
 def test_kubernetes_job():

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from primase.report.card import write_card
 from primase.report.page import write_report
 from primase.safe_text import HIDDEN, command_without_secrets, printable, without_secrets
 from primase.training.checkpoints import MARKER, checkpoint_folder
@@ -179,6 +181,10 @@ def test_the_report_and_the_card_show_names_as_text(tmp_path):
     assert "&lt;script&gt;" in page
     for raw in ("<script>alert", "<img src=x", "<b>bold"):
         assert raw not in page
+    head, card = write_card(run).read_text().split("\n---\n", 1)
+    assert yaml.safe_load(head.removeprefix("---\n"))["library_name"] == "transformers"
+    assert "\\<script\\>" in card
+    assert not re.search(r"(?<!\\)<(script|/script|img|b)\b", card)
 
 
 NAMES = [

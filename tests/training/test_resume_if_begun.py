@@ -10,8 +10,10 @@ from primase.training.checkpoints import complete_checkpoints
 from primase.training.run import pretrain
 from tests.training.runs import DENSE, assert_same_run, tiny_recipe
 
-# By the clock, and in the precision of the machine: the run writes down steps and a precision in their place.
-RECIPE = tiny_recipe(DENSE, training__steps=None, training__epochs=2.0, training__precision="auto")
+# By the clock, and as the machine can: the run writes down steps and what it took in place of each `auto`.
+RECIPE = tiny_recipe(
+    DENSE, training__steps=None, training__epochs=2.0, training__precision="auto", training__compile="auto"
+)
 
 
 @pytest.fixture
@@ -50,6 +52,18 @@ def test_begins_anew_where_there_is_no_checkpoint_yet(command, tmp_path, before_
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     code, said, _ = command()
     assert code == 0 and "The plan:" in said and "Trained 20 steps" in said
+
+
+def test_a_damaged_checkpoint_is_no_reason_to_begin_anew(command, tmp_path, before_batch):
+    """Somebody may have a copy of the file that is cut off."""
+    before_batch(12, lambda trainer: signal.raise_signal(signal.SIGTERM))
+    command()
+    saved = list((tmp_path / "run" / "checkpoints").iterdir())
+    for folder in saved:
+        (folder / "model.safetensors").write_bytes(b"")
+    code, _, error = command()
+    assert code == 2 and "no complete checkpoint to go on from" in error and "model.safetensors has 0 bytes" in error
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == saved
 
 
 def test_another_recipe_is_refused(command, before_batch, tmp_path):

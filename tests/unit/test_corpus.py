@@ -12,8 +12,9 @@ from transformers import AutoTokenizer
 
 from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus, draw_runs
-from primase.errors import InputError, MissingFileError, OutputExistsError
+from primase.errors import InputError, MissingFileError, OutputExistsError, RunInUseError
 from primase.recipe import Recipe
+from primase.run_lock import LOCK_FILE, RunLock
 
 
 def recipe(**overrides):
@@ -114,6 +115,37 @@ def test_an_existing_output_is_left_alone_unless_told(tmp_path):
     with pytest.raises(OutputExistsError, match="already exists"):
         prepare([file], tmp_path / "corpus", recipe())
     assert prepare([file], tmp_path / "corpus", recipe(), overwrite=True).digest == corpus.digest
+
+
+def test_a_corpus_that_another_process_prepares_is_refused_and_left_alone(tmp_path):
+    file = write_fasta(tmp_path / "g.fa", {"chr1": sequence(2050)})
+    theirs = tmp_path / ".corpus.partial" / "corpus" / "bases.bin"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("half of it")
+    with RunLock() as lock:
+        lock.take(tmp_path / ".corpus.partial")
+        with pytest.raises(RunInUseError, match=r"/corpus: another process is preparing this corpus; wait"):
+            prepare([file], tmp_path / "corpus", recipe(), overwrite=True)
+        assert theirs.read_text() == "half of it" and not (tmp_path / "corpus").exists()
+    prepare([file], tmp_path / "corpus", recipe())  # that process was killed
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["corpus", "g.fa"]
+    assert not (tmp_path / "corpus" / LOCK_FILE).exists()
+
+
+def test_a_corpus_that_came_meanwhile_is_not_replaced(tmp_path, monkeypatch):
+    file = write_fasta(tmp_path / "g.fa", {"chr1": sequence(2050)})
+    take = RunLock.take
+
+    def take_late(lock, folder):
+        (tmp_path / "corpus").mkdir()
+        (tmp_path / "corpus" / "corpus.json").write_text("theirs")
+        take(lock, folder)
+
+    monkeypatch.setattr(RunLock, "take", take_late)
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        prepare([file], tmp_path / "corpus", recipe())
+    assert (tmp_path / "corpus" / "corpus.json").read_text() == "theirs"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["corpus", "g.fa"]
 
 
 def test_only_n_is_refused_and_nothing_is_left(tmp_path):

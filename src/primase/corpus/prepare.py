@@ -17,10 +17,11 @@ from primase.corpus.cut import chunks, cut_windows
 from primase.corpus.ingest import Progress, Records, names_of, write_bases
 from primase.corpus.split import PARTS, UNUSED, SplitChoice, split_windows
 from primase.corpus.store import SCHEMA_VERSION, Corpus, bases_reader
-from primase.errors import InputError, OutputExistsError
+from primase.errors import InputError, OutputExistsError, RunInUseError
 from primase.formats import sequence_files
 from primase.hub import TOKENIZER_FILES, local_folder
 from primase.recipe import Recipe
+from primase.run_lock import RunLock
 from primase.sequence_encoder import SequenceEncoder
 from primase.tokenizers import base_tokenizer, kmer_tokenizer, load_tokenizer, train_byte_pair_tokenizer
 
@@ -38,8 +39,9 @@ def prepare(
     """Write the corpus folder `output` from FASTA files, tables or folders of them.
 
     Several processes share the tokenizing, where it is slow; the main one does the rest, and knows the result.
-    Nothing is left at `output` unless all went well. Raises InputError for sequences that cannot be used and
-    OutputExistsError where `output` is a corpus and `overwrite` is not set, or is anything else but an empty folder.
+    Nothing is left at `output` unless all went well. Raises InputError for sequences that cannot be used,
+    OutputExistsError where `output` is a corpus and `overwrite` is not set, or is anything else but an empty folder,
+    and RunInUseError where another process prepares it.
     """
     from primase.corpus.leakage import write_certificate  # numba: only where it is needed
 
@@ -49,13 +51,18 @@ def prepare(
     files = sequence_files(sources)
     _refuse_corpora(files)
     pretrained = _pretrained_tokenizer(recipe) if recipe.tokenizer.kind == "pretrained" else None
-    partial = output.with_name(f".{output.name}.partial")
+    workplace = output.with_name(f".{output.name}.partial")
+    partial, is_claimed = workplace / "corpus", False
     corpus = Corpus(partial, {})
     facts: dict = {}
 
     def begin() -> None:
+        nonlocal is_claimed
+        _claim(workplace, lock, output)
+        is_claimed = True
+        _refuse_to_replace(output, overwrite)  # it may have come while this process was starting
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        partial.mkdir()
         records = write_bases(files, partial, recipe.data, progress)
         windows, choice = _cut_and_split(files, records, partial, recipe, progress)
         np.save(partial / "windows.npy", windows)
@@ -73,14 +80,14 @@ def prepare(
             shutil.rmtree(output)
         partial.rename(output)
 
-    try:
-        processes.by_main(begin)
-        token_facts = _tokenize(corpus, SequenceEncoder(load_tokenizer(str(partial / "tokenizer"))), progress)
-        processes.by_main(finish)
-    except BaseException:
-        if processes.is_main():
-            shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with RunLock() as lock:
+        try:
+            processes.by_main(begin)
+            token_facts = _tokenize(corpus, SequenceEncoder(load_tokenizer(str(partial / "tokenizer"))), progress)
+            processes.by_main(finish)
+        finally:
+            if is_claimed:
+                shutil.rmtree(workplace, ignore_errors=True)
     return Corpus.open(output)
 
 
@@ -93,6 +100,17 @@ def _refuse_to_replace(output: Path, overwrite: bool) -> None:
         raise OutputExistsError(
             f"{output}: already exists; pass --overwrite to replace it, or choose another output folder"
         )
+
+
+def _claim(workplace: Path, lock: RunLock, output: Path) -> None:
+    """Make the hidden folder and hold it; one that a killed process left is taken over."""
+    workplace.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.take(workplace)
+    except RunInUseError:
+        raise RunInUseError(
+            f"{output}: another process is preparing this corpus; wait for it, or choose another output folder"
+        ) from None
 
 
 def _refuse_corpora(files: list[Path]) -> None:

@@ -142,9 +142,15 @@ def _refuse_broken_state(folder: Path) -> None:
 
 
 def is_begun(output: str | Path) -> bool:
-    """Whether `output` holds a run that `resume` can go on with. The main process looks, for all."""
+    """Whether `output` holds a run with something to lose, a final model or a checkpoint; `resume` names a damaged one.
+
+    The main process looks, for all.
+    """
     processes.start()
-    return processes.by_main(lambda: is_run(output) and bool(checkpoints.complete_checkpoints(Path(output))))
+    run = RunFolder(Path(output))
+    return processes.by_main(
+        lambda: is_run(output) and (run.final.exists() or any(run.folder.glob("checkpoints/step-*")))
+    )
 
 
 def is_run(output: str | Path) -> bool:

@@ -1,13 +1,15 @@
 """All files of a run against the checksums that were noted as they were written (`primase check --files`)."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from primase import checksums
+from primase.corpus import store
+from primase.errors import InputError, NewerFileError
+from primase.own_files import read_json
 from primase.run_folder import RunFolder
-from primase.training.checkpoints import FINAL_MARKER, MARKER
+from primase.training.checkpoints import FINAL_MARKER, MARKER, SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class FilesCheck:
 def check_files(run_folder: str | Path) -> FilesCheck:
     """Read every file of corpus, checkpoints and final model of a run, and compare.
 
-    Raises MissingFileError where there is no run.
+    Raises MissingFileError where there is no run, and NewerFileError for a list of files that a newer Primase wrote.
     """
     run = RunFolder.open(run_folder)
     files = size = 0
@@ -46,13 +48,11 @@ def check_files(run_folder: str | Path) -> FilesCheck:
         if marker_file.name == FINAL_MARKER and not marker_file.exists():
             without.append(str(folder))
             continue
-        try:
-            marker = json.loads(marker_file.read_text("utf-8"))
-            is_sound = checksums.is_sound(marker) and checksums.name_outside(marker) is None
-        except (OSError, ValueError, AttributeError):
-            is_sound = False
-        if not is_sound:
-            damaged.append(f"{marker_file} is missing or not readable")
+        marker = _sound_marker(marker_file)
+        outside = checksums.name_outside(marker) if marker is not None else None
+        if marker is None or outside is not None:
+            problem = "is missing or not readable" if marker is None else f"names a file outside ({outside})"
+            damaged.append(f"{marker_file} {problem}")
             continue
         damage, noted = checksums.damage(folder, marker), marker.get(checksums.SIZES, {})
         files += len(noted)
@@ -62,6 +62,17 @@ def check_files(run_folder: str | Path) -> FilesCheck:
         if checksums.CHECKSUMS not in marker:
             without.append(str(folder))
     return FilesCheck(files, size, tuple(damaged), tuple(without))
+
+
+def _sound_marker(file: Path) -> dict | None:
+    newest = store.SCHEMA_VERSION if file.name == "corpus.json" else SCHEMA_VERSION
+    try:
+        marker = read_json(file, schema=newest, remedy="")
+    except NewerFileError:
+        raise
+    except InputError:
+        return None
+    return marker if checksums.is_sound(marker) else None
 
 
 def _markers(run: RunFolder) -> Iterator[Path]:
