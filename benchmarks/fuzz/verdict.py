@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 import zlib
@@ -27,6 +28,8 @@ import typer
 
 SUCCESS, REFUSED, FAILED = "success", "refused", "failed"
 SECONDS_OF_A_CASE = 20.0
+STARVED_TIMES = 5
+"""So many times the limit is waited for a case that has hardly computed."""
 
 _PROGRESS = re.compile(r"[A-Za-z0-9 -]+: \d+%.*")
 _NOT_FINITE = re.compile(rb"(?<![A-Za-z0-9_./-])[-+]?(nan|inf|infinity)(?![A-Za-z0-9_./-])", re.IGNORECASE)
@@ -129,8 +132,14 @@ def _from_libraries(err: io.StringIO) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _limited(limit: float | None) -> Iterator[None]:
+    """Hang where the block takes longer. On a busy machine it may get little of a processor: it is waited for then."""
+    begun, computed = time.monotonic(), time.process_time()
+
     def ring(*_: object) -> None:
-        raise Hang
+        is_starved = time.process_time() - computed < limit / 2 and time.monotonic() - begun < STARVED_TIMES * limit
+        if not is_starved:
+            raise Hang
+        signal.setitimer(signal.ITIMER_REAL, limit)
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, limit or 0)
