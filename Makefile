@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/primase demo --overwrite
 
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=logical --dist=loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
