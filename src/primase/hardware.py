@@ -50,7 +50,7 @@ def cores() -> int:
 def share_cores() -> None:
     """Compute on a fair share of the cores where a launcher started several processes on this machine.
 
-    With all cores in each, the processes fight for them (docs/scaling.md has the figures). OMP_NUM_THREADS is heeded,
+    With all cores in each, the processes fight for them. OMP_NUM_THREADS is heeded,
     but not torchrun's own choice, which is 1 whatever the machine has.
     """
     processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
