@@ -280,10 +280,9 @@ class Recipe(Settings):
             del values["training"]["sharding"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
-    def differences(self, other: "Recipe | Mapping[str, Any]") -> list[str]:
-        """Lines `section.key: mine, not theirs` for every setting in which two recipes, or its values, differ."""
-        values = other.model_dump(mode="json") if isinstance(other, Recipe) else other
-        mine, theirs = flattened(self.model_dump(mode="json")), flattened(values)
+    def differences(self, other: "Recipe") -> list[str]:
+        """Lines `section.key: mine, not theirs` for every setting in which two recipes differ."""
+        mine, theirs = (flattened(recipe.model_dump(mode="json")) for recipe in (self, other))
         return [
             f"{key}: {mine.get(key)!r}, not {theirs.get(key)!r}"
             for key in sorted(mine.keys() | theirs.keys())

@@ -138,6 +138,20 @@ def spoiled_in_one(*arguments):
     return command_line(*arguments)
 
 
+def exploding_in_all(*arguments):
+    """The weights of every process are spoilt after twelve steps: finite, and beyond what 50 small steps could mend."""
+    training_step, computed = PretrainingTrainer.training_step, [0]
+
+    def step(trainer, *inputs):
+        computed[0] += 1
+        if computed[0] == 13:
+            trainer.model.get_output_embeddings().weight.data.mul_(100_000)
+        return training_step(trainer, *inputs)
+
+    PretrainingTrainer.training_step = step
+    return command_line(*arguments)
+
+
 def lines_told(ends):
     return [line for end in ends for line in end.printed.splitlines() if line.startswith("primase: ")]
 
@@ -154,6 +168,15 @@ def test_a_loss_that_is_not_finite_in_one_stops_all(corpus, recipe_file, tmp_pat
     assert [end.result for end in ends] == [2, 2]
     assert len(lines_told(ends)) == 1 and "is not finite at step 9" in lines_told(ends)[0]
     assert [checkpoint.step for checkpoint in complete_checkpoints(tmp_path / "run")] == [5]
+
+
+def test_a_loss_that_explodes_stops_all(corpus, recipe_file, tmp_path):
+    settings = ("steps=100", "learning_rate=1e-4", "save_every=5", "evaluate_every=never")
+    options = [part for setting in settings for part in ("--set", f"training.{setting}")]
+    ends = together(exploding_in_all, "pretrain", corpus, "-o", tmp_path / "run", "-r", recipe_file, *options)
+    assert [(end.result, end.error) for end in ends] == [(2, None)] * 2, ends
+    assert len(lines_told(ends)) == 1 and "exploded" in lines_told(ends)[0] and "step-000010" in lines_told(ends)[0]
+    assert [checkpoint.step for checkpoint in complete_checkpoints(tmp_path / "run")] == [5, 10]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,15 @@ import pytest
 
 from primase.dna import reverse_complement
 from primase.embedding import embed, embed_to_file, vectors
-from primase.errors import CheckpointError, InputError, MissingExtraError, ModelError, OutputExistsError
+from primase.errors import (
+    CheckpointError,
+    InputError,
+    MissingExtraError,
+    ModelError,
+    OutputExistsError,
+    RunInUseError,
+)
+from primase.run_lock import RunLock
 from tests.models import tiny_model
 
 
@@ -164,6 +172,19 @@ def test_without_resume_it_begins_anew_and_nothing_to_resume_is_no_mistake(loade
     embed_to_file(loaded, [table], tmp_path / "v.npy")
     embed_to_file(loaded, [table], tmp_path / "w.npy", resume=True)
     assert (tmp_path / "v.npy").read_bytes() == (tmp_path / "w.npy").read_bytes() and not working.exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_output_that_another_process_writes_is_refused_and_left_alone(loaded, table, tmp_path, resume):
+    working = tmp_path / ".v.npy.partial"
+    working.mkdir()
+    (working / "vectors.bin").write_bytes(b"theirs")
+    with RunLock() as lock:
+        lock.take(working)
+        with pytest.raises(RunInUseError, match=r"/v\.npy: another process is writing it; wait"):
+            embed_to_file(loaded, [table], tmp_path / "v.npy", resume=resume)
+    assert [file.name for file in working.iterdir()] == ["vectors.bin"]
+    assert (working / "vectors.bin").read_bytes() == b"theirs" and not (tmp_path / "v.npy").exists()
 
 
 def test_memory_holds_a_group_and_not_all_records(loaded, table, tmp_path, small_groups, monkeypatch):

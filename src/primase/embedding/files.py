@@ -12,8 +12,9 @@ from primase.embedding.progress import Progress
 from primase.embedding.rows import Row, Source
 from primase.embedding.vectors import embed_stream, load, vector_shape
 from primase.embedding.writers import write
-from primase.errors import InputError, OutputExistsError, PrimaseError
+from primase.errors import InputError, OutputExistsError, PrimaseError, RunInUseError
 from primase.formats.vectors import VECTOR_SUFFIXES, require_vector_libraries
+from primase.run_lock import LOCK_FILE, RunLock
 from primase.scoring import LoadedModel
 
 
@@ -43,7 +44,7 @@ def embed_to_file(
     share the work and write the bytes of one.
 
     Raises as `embed` does; OutputExistsError where `output` is there and `overwrite` is not set; CheckpointError where
-    what is to be resumed was begun otherwise; MissingExtraError.
+    what is to be resumed was begun otherwise; RunInUseError where another process writes it; MissingExtraError.
     """
     processes.start()
     output = Path(output)
@@ -61,23 +62,30 @@ def embed_to_file(
         **stream,
     }
     folder = output.with_name(f".{output.name}.partial")
-    gathered = processes.by_main(lambda: _begin(folder, settings, resume))
-    try:
-        done_rows = _gather(gathered, source, loaded, stream, progress, on_unknown)
-        processes.by_main(lambda: _finish(gathered, shape, folder, output, progress))
-    except (PrimaseError, OSError):  # to be mended before another start; an interruption is none of these
-        if processes.is_main():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+    with RunLock() as lock:
+        gathered = processes.by_main(lambda: _begin(folder, settings, resume, lock))
+        try:
+            done_rows = _gather(gathered, source, loaded, stream, progress, on_unknown)
+            processes.by_main(lambda: _finish(gathered, shape, folder, output, progress))
+        except (PrimaseError, OSError):  # to be mended before another start; an interruption is none of these
+            if processes.is_main():
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
     return (done_rows, *shape)
 
 
-def _begin(folder: Path, settings: dict, resume: bool) -> Progress:
-    folder.parent.mkdir(parents=True, exist_ok=True)
+def _begin(folder: Path, settings: dict, resume: bool, lock: RunLock) -> Progress:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.take(folder)
+    except RunInUseError:
+        output = folder.with_name(folder.name.removeprefix(".").removesuffix(".partial"))
+        raise RunInUseError(f"{output}: another process is writing it; wait for it, or choose another output") from None
     gathered = Progress.go_on(folder, settings) if resume else None
     if gathered is None:
         try:
-            shutil.rmtree(folder, ignore_errors=True)
+            for left in (file for file in folder.iterdir() if file.name != LOCK_FILE):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
             gathered = Progress.begin(folder, settings)
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)

@@ -33,8 +33,8 @@ class Progress:
 
     @classmethod
     def begin(cls, folder: Path, settings: dict) -> "Progress":
-        """A new, empty folder."""
-        folder.mkdir(parents=True)
+        """In an empty folder, which is made where it is not there."""
+        folder.mkdir(parents=True, exist_ok=True)
         noted = {"schema_version": SCHEMA_VERSION} | settings
         write_whole(folder / "settings.json", json.dumps(noted, indent=2).encode())
         for name in ("vectors.bin", "rows.jsonl"):
