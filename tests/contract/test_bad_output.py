@@ -204,6 +204,12 @@ def test_outputs_of_every_kind_where_nothing_can_be_written(primase, inputs, fin
     assert not Path("fine.tsv").exists()
 
 
+@pytest.mark.parametrize("command", ["prepare", "pretrain", "embed", "score"])
+def test_below_a_folder_in_which_nothing_can_be_made(command, primase, inputs, finished_run):
+    refusal = primase(*writing_commands(inputs, finished_run, "/proc/x/y")[command]).refusal
+    assert refusal.startswith("primase: /proc/x: ") and "nothing can be made there; choose another output" in refusal
+
+
 def test_run_on_a_disk_that_is_read_only(primase, finished_run, small_disk):
     disk = small_disk("size=4m")
     shutil.copytree(finished_run, disk / "run")

@@ -39,7 +39,7 @@ def writing(output: Path) -> Iterator[None]:
         raise
     except Exception as error:
         number = _number(error)
-        if isinstance(error, FileNotFoundError) and error.filename == str(output):
+        if isinstance(error, FileNotFoundError) and error.filename in map(str, (output, *output.parents)):
             number = errno.ENOENT  # the system has folders in which nothing can be made
         if number is None:
             raise
