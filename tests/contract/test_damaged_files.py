@@ -177,6 +177,12 @@ def test_corpora(name, primase, run, contents):
     assert contents(run) == before
 
 
+def test_one_changed_base_of_the_corpus(primase, run):
+    """Which no reader could notice: the checksum does."""
+    _flip(run / "corpus" / "bases.bin", 4000)
+    assert "bases.bin has changed since it was written" in primase("evaluate", run).refusal
+
+
 def test_tokens_that_do_not_belong_to_their_corpus(primase, inputs, workplace):
     pairs = ["-r", inputs / "tiny.toml", "--set", "tokenizer.kind=byte-pair", "--set", "tokenizer.vocabulary_tokens=40"]
     assert primase("prepare", inputs / "genome.fa", "-o", "whole", *pairs).code == 0

@@ -76,6 +76,9 @@ def evaluate(
             "measure with --sequences"
         )
     corpus = run.corpus() if is_run and not (sequences and count_on) else None
+    damage = corpus.damage() if corpus is not None else None
+    if damage:
+        raise InputError(f"{damage}: the corpus is damaged; restore it, or prepare and pretrain again")
     if not sequences:
         run.refuse_newer_files()
         _refuse_without_heldout_part(run, corpus)
