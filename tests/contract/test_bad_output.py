@@ -216,3 +216,18 @@ def test_run_on_a_disk_that_is_read_only(primase, finished_run, small_disk):
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     refusal = primase("evaluate", disk / "run").refusal
     assert f"{disk}/run: Read-only file system; choose an output on a disk" in refusal
+
+
+def test_a_tokenizer_that_another_process_wrote_meanwhile(primase, workplace, monkeypatch):
+    """Both began on an empty place: the first to be done keeps it, the second is told, and leaves nothing."""
+    from transformers import PreTrainedTokenizerFast
+
+    save = PreTrainedTokenizerFast.save_pretrained
+
+    def save_slowly(tokenizer, folder, **options):
+        save(tokenizer, "tokenizer")
+        return save(tokenizer, folder, **options)
+
+    monkeypatch.setattr(PreTrainedTokenizerFast, "save_pretrained", save_slowly)
+    assert "tokenizer" in primase("tokenizer", "base").refusal
+    assert [path.name for path in workplace.iterdir()] == ["tokenizer"]

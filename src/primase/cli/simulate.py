@@ -1,6 +1,7 @@
 """primase simulate: the demo genome, and the file from which its true entropy is computed."""
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +47,7 @@ def write_genome(output: Path, bases: int, records: int, seed: int) -> None:
     """Both files, or neither: half a genome would pass for a whole one."""
     from primase.simulate import simulate_to_file, simulation_file
 
-    partial = output.with_name(f".{output.name}.partial")
+    partial = output.with_name(f".{os.getpid()}.partial.{output.name}")
     try:
         simulate_to_file(partial, bases=bases, records=records, seed=seed)
         simulation_file(partial).replace(simulation_file(output))

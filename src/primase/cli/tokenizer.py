@@ -1,5 +1,6 @@
 """primase tokenizer: write a tokenizer folder without training a model."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -48,11 +49,16 @@ def command(
         made = tokenizers.train_byte_pair_tokenizer(
             pieces, vocab_size=vocabulary_tokens, max_token_bases=max_token_bases
         )
-    partial = output.with_name(f".{output.name}.partial")
+    partial = output.with_name(f".{os.getpid()}.partial.{output.name}")
     with writing(output):
         try:
             made.save_pretrained(partial)
-            partial.rename(output)
+            try:
+                partial.rename(output)
+            except OSError as error:
+                if output.exists():  # another process was quicker
+                    raise OutputExistsError(f"{output}: already exists; choose another folder") from error
+                raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     typer.echo(

@@ -5,6 +5,7 @@ task that hold (probability above one half) are joined with ;.
 """
 
 import csv
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,7 @@ class PredictionTable:
     def open(cls, output: Path, task: Task, *, truth: bool = False) -> Iterator["PredictionTable"]:
         """`truth`: with a column of the true labels."""
         table = cls(output, task, truth=truth)
-        partial = output.with_name(f".{output.name}.partial")
+        partial = output.with_name(f".{os.getpid()}.partial.{output.name}")
         try:
             if output.suffix == ".parquet":
                 numbers = [name == "value" or name.startswith("probability_") for name in table.columns]
