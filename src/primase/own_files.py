@@ -4,6 +4,7 @@ Whatever is wrong with such a file leaves here as an InputError of one line.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ def read_json(file: Path, *, schema: int, remedy: str) -> dict[str, Any]:
     """The object in a JSON file. One without a schema version is of version 1.
 
     Raises MissingFileError where nothing is there, and InputError for what is damaged and for anything but an object,
-    and NewerFileError for a schema version above `schema`.
+    and NewerFileError for a schema version above `schema`. Nothing that is written holds a number that is not finite.
     """
     try:
-        values = json.loads(file.read_text("utf-8"))
+        values = json.loads(file.read_text("utf-8"), parse_float=_finite, parse_constant=_finite)
     except FileNotFoundError:
         raise MissingFileError(f"{file}: no such file; {remedy}") from None
     except (ValueError, OSError, RecursionError) as error:
@@ -30,6 +31,13 @@ def read_json(file: Path, *, schema: int, remedy: str) -> dict[str, Any]:
         raise InputError(f"{file}: damaged: holds no object; {remedy}")
     refuse_newer(file, values, schema=schema, remedy=remedy)
     return values
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
 
 
 def refuse_newer(file: Path, values: Mapping[str, Any], *, schema: int, remedy: str) -> None:

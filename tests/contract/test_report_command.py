@@ -52,6 +52,7 @@ def test_a_run_without_a_final_model_gets_its_page(primase, run):
     ("name", "content"),
     [
         ("evaluation.json", b"\xff\xfe"),
+        ("evaluation.json", b'{"schema_version": 2, "markov_bits_per_base": [1e999]}'),
         ("checks.json", b"{"),
         ("corpus/leakage.json", b"[1]"),
         ("corpus/corpus.json", b"{"),

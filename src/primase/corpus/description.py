@@ -13,6 +13,9 @@ class _Parts(BaseModel):
     train: NonNegativeInt
     validation: NonNegativeInt
     heldout: NonNegativeInt
+    unused: NonNegativeInt = 0
+    outside_windows: int = 0
+    """Below 0 where windows overlap."""
 
 
 class _BaseCounts(BaseModel):
@@ -21,6 +24,7 @@ class _BaseCounts(BaseModel):
     G: NonNegativeInt
     T: NonNegativeInt
     N: NonNegativeInt
+    soft_masked: NonNegativeInt = 0
 
 
 class _Split(BaseModel):

@@ -1,5 +1,6 @@
 """Vectors of sequences, as `primase embed` and others write them: .npy, .parquet, or AnnData as .h5ad or .zarr."""
 
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -104,7 +105,9 @@ def _read_anndata(file: Path) -> tuple[np.ndarray, dict[str, Column]]:
     import anndata
 
     try:
-        data = anndata.read_h5ad(file) if file.suffix == ".h5ad" else anndata.read_zarr(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of anndata, on what an older or a damaged file lacks
+            data = anndata.read_h5ad(file) if file.suffix == ".h5ad" else anndata.read_zarr(file)
     except Exception as error:  # h5py, zarr and anndata each have their own for a damaged file
         raise _damaged(file, error) from None
     if data.X is None:
