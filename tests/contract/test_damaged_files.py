@@ -320,3 +320,17 @@ def test_vectors(values, primase, workplace):
     np.save("v.npy", values)
     assert "v.npy: " in primase("picture", "map", "v.npy", "-o", "out.svg").refusal
     assert not Path("out.svg").exists()
+
+
+def test_a_nul_in_a_variant(primase, finished_run, genome):
+    Path("v.vcf").write_text(HEADER + f"ch\0r1\t3\t.\t{BASES[2]}\tG\t.\t.\t.\n")
+    arguments = ["score", finished_run, "--genome", genome, "--vcf", "v.vcf", "-o", "out.vcf.gz"]
+    assert "record 1: a NUL character in it" in primase(*arguments).refusal
+    assert not Path("out.vcf.gz").exists()
+
+
+def test_a_table_of_vectors_whose_names_are_no_text(primase, workplace):
+    pq.write_table(pa.table({"embedding": [[1.0, 2.0]], "name": ["a"]}), "x.parquet")
+    content = Path("x.parquet").read_bytes()
+    Path("x.parquet").write_bytes(content.replace(b"name", b"n\xee\xeee"))
+    assert "x.parquet: " in primase("picture", "map", "x.parquet", "-o", "out.svg").refusal

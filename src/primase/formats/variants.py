@@ -98,6 +98,8 @@ class VariantFile:
             if not line or line.startswith("#"):
                 continue
             number += 1
+            if "\0" in line:  # htslib would take it for the end of the line
+                raise InputError(f"{self.file}: record {number}: a NUL character in it; write the file again")
             columns = line.split("\t")
             if len(columns) != width:
                 raise InputError(

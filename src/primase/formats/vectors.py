@@ -89,7 +89,7 @@ def _read_parquet(file: Path) -> tuple[np.ndarray, dict[str, Column]]:
             for name in table.column_names
             if not pa.types.is_nested(table.schema.field(name).type)
         }
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(file, error) from None
     shape: list[int] = [len(cells)]
     while pa.types.is_nested(cells.type):

@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ def silence_transformers() -> None:
     """Its progress bars and warnings would write between ours; what matters in them is raised or reported here."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # torch, of a model that is refused anyway
 
 
 def configuration(settings: ModelSettings, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
