@@ -334,3 +334,12 @@ def test_a_table_of_vectors_whose_names_are_no_text(primase, workplace):
     content = Path("x.parquet").read_bytes()
     Path("x.parquet").write_bytes(content.replace(b"name", b"n\xee\xeee"))
     assert "x.parquet: " in primase("picture", "map", "x.parquet", "-o", "out.svg").refusal
+
+
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_a_position_that_no_genome_has(digits, primase, finished_run, genome):
+    variant = f"chr1\t3\t.\t{BASES[2]}\tG\t.\t.\t.\n"
+    Path("v.vcf").write_text(HEADER + variant + variant.replace("\t3\t", f"\t{'9' * digits}\t"))
+    arguments = ["score", finished_run, "--genome", genome, "--vcf", "v.vcf", "-o", "out.parquet"]
+    assert primase(*arguments).code == 0
+    assert pq.read_table("out.parquet").num_rows == 2

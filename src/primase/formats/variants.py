@@ -20,6 +20,10 @@ _MOST_TBI_BASES = 1 << 29
 """A .tbi index reaches no farther; a .csi index does."""
 
 
+_FARTHEST = 2**62
+"""A position that is larger is taken for this one: past the end of any contig, and a table can hold it."""
+
+
 @dataclass(frozen=True, slots=True)
 class VariantRecord:
     """One line of a VCF."""
@@ -110,7 +114,8 @@ class VariantFile:
                 raise InputError(f"{self.file}: record {number}: position {columns[1][:40]!r} is no number; correct it")
             if not (columns[3].isascii() and columns[3].isalpha()):
                 raise InputError(f"{self.file}: record {number}: REF {columns[3][:40]!r} is no bases; correct it")
-            yield VariantRecord(number, columns, int(columns[1]) - 1)
+            position = _FARTHEST if len(columns[1]) > 18 else int(columns[1])
+            yield VariantRecord(number, columns, position - 1)
 
     def _lines(self) -> Iterator[str]:
         if self._is_bcf:
