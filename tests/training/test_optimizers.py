@@ -70,7 +70,8 @@ def test_steps_are_those_of_the_two_alone(bf16, muon_class, gradients, monkeypat
     monkeypatch.setattr("primase.hardware.has_bf16", lambda device: bf16)
     model, twin = tiny_model(DENSE), tiny_model(DENSE)
     decayed = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
-    both = MuonWithAdamW(model, SETTINGS, decayed)
+    settings = SETTINGS.model_copy(update={"precision": "bf16" if bf16 else "fp32"})
+    both = MuonWithAdamW(model, settings, decayed)
     take_steps(model, [both], [halving(both)], gradients)
 
     weights = dict(twin.named_parameters())
@@ -120,3 +121,9 @@ def test_state_goes_on(gradients):
     take_steps(stopped, [second], [again], gradients[2:])
     weights = dict(stopped.named_parameters())
     assert [name for name, parameter in whole.named_parameters() if not torch.equal(parameter, weights[name])] == []
+
+
+def test_a_run_in_fp32_orthogonalises_in_fp32(monkeypatch):
+    monkeypatch.setattr("primase.hardware.has_bf16", lambda device: True)
+    exact = SETTINGS.model_copy(update={"precision": "fp32"})
+    assert isinstance(MuonWithAdamW(tiny_model(DENSE), exact, set())._muon, MuonInFp32)

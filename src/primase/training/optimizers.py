@@ -24,7 +24,9 @@ class MuonWithAdamW(torch.optim.Optimizer):
         for name, parameter in model.named_parameters():
             kind = "muon" if name in matrices else "decayed" if name in decayed else "plain"
             groups[kind].append(parameter)
-        muon = torch.optim.Muon if hardware.has_bf16(model.device) else MuonInFp32
+        # fp32 is asked for where runs are to agree beyond what bf16 can tell apart (in several processes, say).
+        in_bf16 = hardware.has_bf16(model.device) and settings.precision != "fp32"
+        muon = torch.optim.Muon if in_bf16 else MuonInFp32
         self._muon = muon(
             groups["muon"], lr=settings.muon_learning_rate, weight_decay=settings.weight_decay, momentum=0.95
         )
