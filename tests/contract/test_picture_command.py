@@ -40,7 +40,11 @@ def test_a_locus(suffix, primase, finished_run, files):
         content.startswith(b"\x89PNG\r\n") if suffix == "png" else ElementTree.fromstring(content).tag.endswith("svg")
     )
     again = primase("picture", "locus", finished_run, *arguments, "--overwrite", "--json", "--smooth-bases", "5")
-    assert Path(f"new/p.{suffix}").read_bytes() == content, "the same values, the same picture"
+    # matplotlib's names of shapes are made of coordinates with all their digits, and the last may differ.
+    drawn = [
+        re.sub(rb"[a-zA-Z][0-9a-f]{10}\b", b"", picture) for picture in (Path(f"new/p.{suffix}").read_bytes(), content)
+    ]
+    assert drawn[0] == drawn[1], "the same values, the same picture"
     result = json.loads(again.out)
     assert (result["record"], result["start"], result["end"], result["smooth_bases"]) == ("chr1", 1000, 1100, 5)
     assert 1.5 < result["mean_surprisal_bits"] < 2.5 and 1.5 < result["mean_entropy_bits"] <= 2
