@@ -24,7 +24,7 @@ FORWARD_SHARE = 1 / 3
 """A forward pass costs a third of a forward and backward pass."""
 
 COMPILING_PAYS_SECONDS = 240
-"""Compiling took 15 to 45 seconds on two cores, and steps then took 0.55 to 0.75 of their time (docs/speed-log.md)."""
+"""Compiling took 21 to 51 seconds, and steps then took about two thirds of their time (docs/speed-log.md)."""
 
 SAFETY = 0.95
 """Share of the time asked for that is planned; the rest is for checkpoints and a noisy machine."""
