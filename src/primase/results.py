@@ -48,7 +48,8 @@ class Estimate(Result):
 class Rival(Result):
     """Another predictor on the same bases."""
 
-    kind: Literal["uniform", "markov", "copy-mixture", "untrained", "source"]
+    kind: Literal["uniform", "markov", "copy-mixture", "untrained", "source", "model"]
+    """model: the model alone, beside an ensemble that it is part of."""
     name: str
     bits_per_base: float
     model_advantage_millibits: float
@@ -58,6 +59,20 @@ class Rival(Result):
     """Block-bootstrap 95 % interval of the advantage; both resampled together."""
     classes: dict[str, float] = {}
     """Bits per base of the rival in the classes of `Evaluation.classes`, where it was scored base by base."""
+
+
+class Ensemble(Result):
+    """The model in company, on the same bases."""
+
+    kind: Literal["frames", "with-copy-mixture"]
+    """frames: the mean over the k places where a window's k-mers can begin. with-copy-mixture: that mean as one more
+    model of the copy mixture."""
+    name: str
+    figure: Estimate
+    classes: dict[str, float] = {}
+    """Bits per base in the classes of `Evaluation.classes`."""
+    rivals: list[Rival]
+    """The model alone, the best Markov model and the copy mixture; the advantage is the ensemble's."""
 
 
 class CalibrationBin(Result):
@@ -171,6 +186,8 @@ class Evaluation(Result):
     and intergenic, or the names of a BED file, where annotations were given."""
     rivals: list[Rival]
     """Uniform guessing, the best Markov model, the copy mixture, the untrained twin; the source where it is known."""
+    ensembles: list[Ensemble] = []
+    """Where they were asked for."""
     markov_bits_per_base: list[float] | None
     """Order 0, 1, 2, …; forward strand. None where there was nothing to count."""
     best_markov_order: int | None

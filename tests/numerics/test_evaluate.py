@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from primase.base_predictions import predict_bases
 from primase.cli.evaluation_table import table
 from primase.corpus.prepare import prepare
-from primase.dna import reverse_complement
+from primase.dna import codes, reverse_complement
 from primase.errors import InputError, ModelError
 from primase.evaluation.copy_mixture import CopyMixture
 from primase.evaluation.evaluate import Method, Subject, TrainingBases, evaluate, measure
@@ -107,6 +108,40 @@ def test_the_rivals_are_trained_on_the_training_part(measured):
     assert truth < copied
 
 
+def test_the_model_in_company(measured):
+    """The mean over the three frames, and the copy mixture that hears it, each got from its parts."""
+    evaluation, loaded, corpus, _ = measured
+    frames, together = evaluation.ensembles
+    (stretch,) = held_out(corpus)
+    by_frame = []
+    for frame in range(3):
+        (predicted,) = predict_bases(loaded, [stretch[frame:]], all_frames=False)
+        by_frame.append(np.concatenate([np.full((frame, 4), np.nan), predicted]))
+    mean = np.nanmean(by_frame, axis=0)
+    bits = -np.log2(mean[np.arange(len(stretch)), codes(stretch)])
+    assert (frames.kind, frames.figure.bases) == ("frames", 10_000)
+    assert frames.figure.bits_per_base == pytest.approx(bits.mean(), rel=1e-5)
+
+    training = list(corpus.iterate_stretches(corpus.part("train")))
+    validation = list(corpus.iterate_stretches(corpus.part("validation")))
+    assert validation
+    mixture = CopyMixture.fit(training, expected_bases=corpus.part_bases("train") + 10_000)
+    mixture = mixture.with_model(validation, predict_bases(loaded, validation))
+    (bits,) = mixture.surprisal([stretch], [mean.astype(np.float32)])
+    assert together.kind == "with-copy-mixture"
+    assert together.figure.bits_per_base == pytest.approx(bits.mean(dtype=np.float64), rel=1e-5)
+
+    assert [rival.kind for rival in together.rivals] == ["model", "markov", "copy-mixture"]
+    for ensemble in evaluation.ensembles:
+        alone, *others = ensemble.rivals
+        assert alone.bits_per_base == pytest.approx(evaluation.forward.bits_per_base)
+        for rival in others:
+            assert rival.bits_per_base == pytest.approx(evaluation.rival(rival.kind).bits_per_base)
+        weighted = sum(ensemble.classes[name] * part.bases for name, part in evaluation.classes.items())
+        assert weighted == pytest.approx(ensemble.figure.bits_per_base * 10_000)
+    assert f"with the copy mixture{together.figure.bits_per_base:>29.4f}" in table(evaluation)
+
+
 def test_the_loci_are_the_bits_of_their_bases(measured):
     evaluation, loaded, corpus, _ = measured
     (stretch,), (score,) = held_out(corpus), score_windows(loaded, held_out(corpus))
@@ -178,7 +213,9 @@ def test_any_model_is_measured_on_any_sequences(tmp_path):
     as_text = evaluate(str(model), sequences=str(tmp_path / "mine.fa"), count_on=str(tmp_path / "other.csv"))
     as_lists = evaluate(model, sequences=[tmp_path / "mine.fa"], count_on=[tmp_path / "other.csv"])
     assert as_text == as_lists, "one file is a list of one, not of letters"
-    short = evaluate(model, sequences=[tmp_path / "mine.fa"], context_tokens=16)
+    short = evaluate(model, sequences=[tmp_path / "mine.fa"], context_tokens=16, ensembles=False)
+    assert [ensemble.kind for ensemble in alone.ensembles] == ["frames", "with-copy-mixture"]
+    assert not short.ensembles and "company" not in table(short)
     assert short.context_tokens == 16 and short.forward.bases == alone.forward.bases
     assert short.forward.bits_per_base != alone.forward.bits_per_base
     assert {entry.name for entry in tmp_path.iterdir()} == {"mine.fa", "other.csv", "genes.bed", "model"}
@@ -199,6 +236,6 @@ def test_what_cannot_be_measured_is_refused(tmp_path):
 
 
 def test_a_model_without_a_recipe_is_measured_as_recipes_say_by_default():
-    method = Method.of_model(0.25)
+    method = Method.of_model({"stride_fraction": 0.25, "ensembles": None})
     assert method.settings == EvaluationSettings(stride_fraction=0.25)
     assert isinstance(method.model, ModelSettings)

@@ -81,6 +81,66 @@ def test_random_bases_cost_two_bits_and_hardly_more():
     assert bits_of(random_bases(9, 10_000), random_bases(10, 60_000)).mean() < 2.02
 
 
+def told(stretch: np.ndarray, share: float) -> np.ndarray:
+    """Predictions that give each base that comes this share, and the others the rest evenly."""
+    predictions = np.full((stretch.size, 4), (1 - share) / 3, np.float32)
+    predictions[np.arange(stretch.size), codes(stretch)] = share
+    return predictions
+
+
+def test_a_model_from_outside_that_knows_is_trusted():
+    training, first, text = (random_bases(seed, size) for seed, size in ((20, 5000), (21, 20_000), (22, 20_000)))
+    mixture = fitted(training)
+    learnt = mixture.with_model([first], [told(first, 0.7)])
+    (bits,) = learnt.surprisal([text], [told(text, 0.7)])
+    assert bits.mean() < -math.log2(0.7) + 0.03, "random bases cannot be known but by being told"
+    unlearnt = mixture.with_model([], [])
+    (slow,) = unlearnt.surprisal([text], [told(text, 0.7)])
+    assert bits[:300].mean() < slow[:300].mean() - 0.1, "the trust was learnt before"
+
+
+def test_a_model_from_outside_that_knows_nothing_changes_nothing():
+    unit = random_bases(23, 3000)
+    text = np.concatenate([random_bases(24, 2000), unit, np.frombuffer(b"NN", np.uint8), random_bases(25, 500)])
+    mixture = fitted(unit)
+    nothing = np.full((text.size, 4), 0.25, np.float32)
+    nothing[codes(text) == NO_BASE] = np.nan
+    (bits,) = mixture.with_model([text], [nothing]).surprisal([text], [nothing])
+    (alone,) = mixture.surprisal([text])
+    assert np.abs(np.nan_to_num(bits - alone)).mean() > 1e-4, "only the weights of `text` were learnt before"
+    (bits,) = mixture.with_model([], []).surprisal([text], [nothing])
+    np.testing.assert_allclose(bits, alone, atol=1e-3)
+
+
+def test_a_model_from_outside_is_heard_at_its_own_base_only():
+    text = random_bases(26, 1500)
+    mixture = fitted(random_bases(27, 3000)).with_model([text], [told(text, 0.5)])
+    predictions = told(text, 0.6)
+    (bits,) = mixture.surprisal([text], [predictions])
+    changed = predictions.copy()
+    changed[700] = (0.97, 0.01, 0.01, 0.01)
+    (other,) = mixture.surprisal([text], [changed])
+    np.testing.assert_array_equal(other[:700], bits[:700])
+    assert other[700] != bits[700]
+    totals = np.zeros(1)
+    for base in range(4):
+        last = np.append(text[:700], np.frombuffer(b"ACGT", np.uint8)[base])
+        totals += 2.0 ** -np.float64(next(mixture.surprisal([last], [predictions[:701]]))[-1])
+    np.testing.assert_allclose(totals, 1.0, atol=1e-6)
+
+
+def test_predictions_and_a_model_from_outside_belong_together():
+    text = random_bases(28, 100)
+    mixture = fitted(text)
+    (before,) = mixture.surprisal([text])
+    with_model = mixture.with_model([text], [told(text, 0.9)])
+    for wrong in (lambda: mixture.surprisal([text], [told(text, 0.9)]), lambda: with_model.surprisal([text])):
+        with pytest.raises(ValueError, match="predictions are for a mixture with_model"):
+            next(wrong())
+    (after,) = mixture.surprisal([text])
+    np.testing.assert_array_equal(before, after)
+
+
 def strand_symmetric_source(rng: np.random.Generator) -> np.ndarray:
     """Probabilities of the next base after two, [4, 4, 4], of a source whose strands are alike: both are counted."""
     after = rng.dirichlet(np.full(4, 0.4), size=(4, 4))

@@ -35,6 +35,10 @@ def command(
     context_tokens: Annotated[
         int | None, typer.Option(min=1, metavar="TOKENS", help="A shorter context than the model was made for.")
     ] = None,
+    ensembles: Annotated[
+        bool | None,
+        typer.Option(help="Also the mean over the reading frames, and the model with the copy mixture (recipe: yes)."),
+    ] = None,
     simulation: Annotated[
         Path | None,
         typer.Option(
@@ -65,6 +69,7 @@ def command(
             max_bases=max_bases,
             stride_fraction=stride_fraction,
             context_tokens=context_tokens,
+            ensembles=ensembles,
             column=column,
             progress=display.stage,
         )

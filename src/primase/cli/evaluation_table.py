@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from primase.cli.routing_table import routing_lines
 
 if TYPE_CHECKING:
-    from primase.results import Estimate, Evaluation
+    from primase.results import Estimate, Evaluation, Rival
 
 CLASS_NAMES = {"repeat": "repeat (soft-masked) bases", "non-repeat": "other bases", "exon": "exon, not coding"}
 
@@ -24,14 +24,11 @@ def table(result: "Evaluation") -> str:
         _line("  mean of both strands", result.both_strands_mean),
         *(_line(f"  {CLASS_NAMES.get(name, name)}", figure) for name, figure in result.classes.items()),
         *_leaked_lines(result),
+        *_ensemble_lines(result),
         "",
         f"{'rivals on the same bases':<36}{'bits per base':>14}   this model is better by (millibits)",
     ]
-    for rival in result.rivals:
-        interval = f"({rival.low:+.1f} to {rival.high:+.1f})" if result.has_intervals else "(too few stretches)"
-        lines.append(
-            f"{rival.name:<36}{rival.bits_per_base:>14.4f}   {rival.model_advantage_millibits:+.1f} {interval}"
-        )
+    lines += [f"{rival.name:<36}{rival.bits_per_base:>14.4f}   {_advantage(rival, result)}" for rival in result.rivals]
     if result.markov_bits_per_base is not None:
         orders = [f"{order:>4}: {bits:.3f}" for order, bits in enumerate(result.markov_bits_per_base)]
         lines += ["", "Markov models by order:"]
@@ -53,6 +50,24 @@ def table(result: "Evaluation") -> str:
 def _line(name: str, figure: "Estimate") -> str:
     interval = f"{figure.low:.4f} to {figure.high:.4f}" if figure.has_interval else "too few stretches"
     return f"{name:<36}{figure.bits_per_base:>14.4f}   {interval}"
+
+
+def _ensemble_lines(result: "Evaluation") -> list[str]:
+    """The model in company, with what the company adds to the model and the model to the company."""
+    if not result.ensembles:
+        return []
+    lines = ["", f"{'this model in company':<36}{'bits per base':>14}   95 % interval"]
+    for ensemble in result.ensembles:
+        lines.append(_line(ensemble.name, ensemble.figure))
+        for rival in ensemble.rivals:
+            if rival.kind == "model" or ensemble.kind == "with-copy-mixture":
+                lines.append(f"  than {rival.name:<29}{'':>14}   better by {_advantage(rival, result)}")
+    return lines
+
+
+def _advantage(rival: "Rival", result: "Evaluation") -> str:
+    interval = f"({rival.low:+.1f} to {rival.high:+.1f})" if result.has_intervals else "(too few stretches)"
+    return f"{rival.model_advantage_millibits:+.1f} {interval}"
 
 
 def _leaked_lines(result: "Evaluation") -> list[str]:

@@ -5,19 +5,29 @@ In the manner of XM (Cao et al., 2007) and GeCo (Pratas et al., 2016; mixed by g
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat as endless
 from math import log2
 
 import numpy as np
 from numba import njit
 
 from primase.evaluation.context_models import find_contexts, learn_counts, predict_dense, predict_hashed
-from primase.evaluation.copy_mixture_state import NO_BASE, NOWHERE, State, new_state
+from primase.evaluation.copy_mixture_state import (
+    CONFIDENCES,
+    NO_BASE,
+    NOWHERE,
+    OWN_MODELS,
+    State,
+    new_state,
+    with_room_for_a_model,
+)
 from primase.evaluation.kmer_counts import as_codes
 from primase.evaluation.mixing import learn_weights, mix, take_logarithms
 from primase.evaluation.repeat_models import find_repeats, forget_repeats, learn_repeats, predict_repeats
 
 PIECE_BASES = 2**18
 DEFAULT_MEMORY_BYTES = 2**30
+NO_PREDICTIONS = np.zeros((0, 4), np.float32)
 
 
 class CopyMixture:
@@ -56,31 +66,51 @@ class CopyMixture:
                 progress(bases)
         return cls(state)
 
-    def surprisal(self, stretches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def with_model(self, stretches: Iterable[np.ndarray], predictions: Iterable[np.ndarray]) -> "CopyMixture":
+        """A mixture with one more model, whose predictions are given; `self` does not change.
+
+        How far it is trusted, beside the models that were there, is learnt on these stretches, of which nothing else
+        is remembered. `predictions` float32 [bases, 4] of each: probabilities of A, C, G, T given the bases before,
+        anything where the base is none of these. Without stretches its weight begins as the others' did.
+        """
+        state = with_room_for_a_model(self._state.copy())
+        for stretch, predicted in zip(stretches, predictions, strict=True):
+            for _ in _read_stretch(state, stretch, predicted):
+                pass
+        return CopyMixture(self._state._replace(mixer=state.mixer))
+
+    def surprisal(
+        self, stretches: Iterable[np.ndarray], predictions: Iterable[np.ndarray] | None = None
+    ) -> Iterator[np.ndarray]:
         """Bits of each base of each stretch, float32 [bases]; NaN where it is not A, C, G or T.
 
         A base is priced before it is learnt, and what was read stays known in the stretches after. `self` does
-        not change: a second call gives the same bits. Raises InputError for an array that `fit` would refuse.
+        not change: a second call gives the same bits. `predictions` of a mixture `with_model`, as there: they must
+        come from a model that sees no base before it is priced. Raises InputError for an array that `fit` would refuse,
+        ValueError for predictions without such a model or the other way round.
         """
+        if (predictions is not None) != (self._state.mixer.confidences.size > OWN_MODELS):
+            raise ValueError("predictions are for a mixture with_model, which needs them")
         state = self._state.copy()
-        for stretch in stretches:
-            yield np.concatenate([np.zeros(0, np.float32), *_read_stretch(state, stretch)])
+        given = endless(NO_PREDICTIONS) if predictions is None else predictions
+        for stretch, predicted in zip(stretches, given, strict=predictions is not None):
+            yield np.concatenate([np.zeros(0, np.float32), *_read_stretch(state, stretch, predicted)])
 
 
-def _read_stretch(state: State, stretch: np.ndarray) -> Iterator[np.ndarray]:
+def _read_stretch(state: State, stretch: np.ndarray, predictions: np.ndarray = NO_PREDICTIONS) -> Iterator[np.ndarray]:
     """Bits of each base, piece by piece; the context goes on from piece to piece."""
     codes = as_codes(stretch)
     _break(state.clock, state.history, state.contexts, state.repeats)
     for start in range(0, codes.size, PIECE_BASES):
         piece = codes[start : start + PIECE_BASES]
         bits = np.empty(piece.size, np.float32)
-        _read(*state, piece, bits)
+        _read(*state, piece, predictions[start : start + PIECE_BASES], bits)
         yield bits
 
 
 @njit(cache=True)
-def _read(clock, words, history, contexts, repeats, mixer, codes, bits):
-    """Predict, price and learn one base after the other."""
+def _read(clock, words, history, contexts, repeats, mixer, codes, predictions, bits):
+    """Predict, price and learn one base after the other; `predictions` [bases, 4] are of the mixer's last model."""
     exponents = np.empty(mixer.logs.size, np.float32)
     mantissas = np.empty(mixer.logs.size, np.int32)
     for number in range(codes.size):
@@ -91,8 +121,10 @@ def _read(clock, words, history, contexts, repeats, mixer, codes, bits):
             continue
         predict_dense(contexts, mixer.probabilities, mixer.confidences)
         order = predict_hashed(contexts, mixer.probabilities, mixer.confidences)
-        repeat = predict_repeats(repeats, history, mixer.probabilities, mixer.confidences)
+        repeat = predict_repeats(repeats, history, contexts.orders.size, mixer.probabilities, mixer.confidences)
         context = np.int64(words[0] & np.uint64(255)) if clock[0] >= 4 else 0
+        if predictions.shape[0] > 0:
+            _predict_as_given(predictions[number], mixer.probabilities, mixer.confidences)
         take_logarithms(mixer, exponents, mantissas)
         mix(mixer, repeat, context, order)
         bits[number] = -log2(mixer.mixed[base])
@@ -103,6 +135,15 @@ def _read(clock, words, history, contexts, repeats, mixer, codes, bits):
         _remember(clock, words, history, base)
         find_contexts(contexts, words, clock[0])
         find_repeats(repeats, history, clock[1], words, clock[0])
+
+
+@njit(cache=True)
+def _predict_as_given(prediction, probabilities, confidences):
+    """The model from outside: its confidence is that of its likeliest base."""
+    model = confidences.size - 1
+    probabilities[model] = prediction
+    likeliest = max(max(prediction[0], prediction[1]), max(prediction[2], prediction[3]))
+    confidences[model] = min(np.int64((likeliest - 0.25) / 0.75 * CONFIDENCES), CONFIDENCES - 1)
 
 
 @njit(cache=True)

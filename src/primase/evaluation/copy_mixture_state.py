@@ -27,6 +27,8 @@ HASHED_ORDERS = (13, 16, 20)
 REPEAT_BASES = (24, 20, 16, 14, 12, 11)
 """A repeat is looked for by its last bases; each length has one forward and one inverted follower."""
 
+OWN_MODELS = len(DENSE_MODELS) + len(HASHED_ORDERS) + 2 * len(REPEAT_BASES)
+
 COUNT_STATES = 1024  # sorted counts of a hashed context: up to 15, 7, 3 and 1
 CONFIDENCES = 16
 REPEAT_SETS = 5 * 12  # see predict_repeats
@@ -66,7 +68,7 @@ class Repeats(NamedTuple):
 
 
 class Mixer(NamedTuple):
-    """Weights of all M = D + H + R models; a weight is the sum over the four sets in use."""
+    """Weights of all M = D + H + R models, and of one more if it comes from outside; each the sum over four sets."""
 
     probabilities: np.ndarray  # float32 [M, 4]: of each model
     confidences: np.ndarray  # int64 [M]: how far each model trusts itself
@@ -110,7 +112,7 @@ def new_state(expected_bases: int | None, max_bytes: int) -> State:
         history=np.full(2**history_bits, NO_BASE, np.uint8),
         contexts=_new_contexts(2**hashed_bits),
         repeats=_new_repeats(2**index_bits),
-        mixer=_new_mixer(len(DENSE_MODELS) + len(HASHED_ORDERS) + 2 * len(REPEAT_BASES)),
+        mixer=_new_mixer(OWN_MODELS),
     )
 
 
@@ -159,6 +161,18 @@ def _new_mixer(models: int) -> Mixer:
         by_confidence=np.zeros((models, CONFIDENCES), np.float32),
         mixed=np.zeros(4),
     )
+
+
+def with_room_for_a_model(state: State) -> State:
+    """The same state with a last model in the mixer, whose weights are those of one that has learnt nothing."""
+    mixer, fresh = state.mixer, _new_mixer(1)
+    model_axis = {"by_repeat": 1, "by_context": 1, "by_order": 1}
+    parts = {
+        name: np.concatenate([getattr(mixer, name), getattr(fresh, name)], axis=model_axis.get(name, 0))
+        for name in Mixer._fields
+        if name != "mixed"
+    }
+    return state._replace(mixer=Mixer(**parts, mixed=mixer.mixed))
 
 
 def _table_bits(expected_bases: int | None, max_bytes: int) -> tuple[int, int, int]:

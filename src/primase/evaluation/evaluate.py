@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from primase.corpus.leakage import write_certificate
 from primase.corpus.store import Corpus, draw_runs
 from primase.errors import InputError
 from primase.evaluation.bits_per_base import BlockBootstrap
+from primase.evaluation.copy_mixture import CopyMixture
+from primase.evaluation.ensembles import LEARNING_BASES, Priced, as_ensemble, price_ensembles
 from primase.evaluation.leaked import leaked_loss
 from primase.evaluation.loci import choose_loci
 from primase.evaluation.model_bits import ModelBits, model_bits
@@ -21,6 +24,7 @@ from primase.evaluation.rivals import (
     as_rival,
     copy_rival,
     markov_rivals,
+    read_copy_mixture,
     source_rival,
     untrained_bits_per_base,
 )
@@ -50,6 +54,7 @@ def evaluate(
     max_bases: int | None = None,
     stride_fraction: float | None = None,
     context_tokens: int | None = None,
+    ensembles: bool | None = None,
     column: str | None = None,
     progress: Progress = lambda what, share: None,
 ) -> Evaluation:
@@ -60,7 +65,8 @@ def evaluate(
     nothing is written. `count_on`: what the counting rivals count on, where it is not a run's training part.
     `annotations`: GFF3, GTF or BED of the measured records. `source`: the simulated source of the genome.
     `stride_fraction`: a context that is full slides by this share of itself. `context_tokens`: a shorter context than
-    the model was made for, where that one takes too much memory or time.
+    the model was made for, where that one takes too much memory or time. `ensembles`: whether the model is measured in
+    company too (see `primase.evaluation.ensembles`); as the recipe says where not given.
 
     Raises MissingFileError where there is no run or no final model, InputError where nothing was held out or a file
     cannot be used, ModelError where the model's tokenizer cannot spell the bases.
@@ -83,7 +89,8 @@ def evaluate(
         run.refuse_newer_files()
         _refuse_without_heldout_part(run, corpus)
     marks = read_annotations(annotations) if annotations else None
-    method = Method.of_run(run, stride_fraction) if is_run else Method.of_model(stride_fraction)
+    changes = {"stride_fraction": stride_fraction, "ensembles": ensembles}
+    method = Method.of_run(run, changes) if is_run else Method.of_model(changes)
     loaded = load_model(model)
     if context_tokens is not None:
         loaded = loaded.with_context(context_tokens)
@@ -120,20 +127,20 @@ class Method:
     seed: int
 
     @classmethod
-    def of_run(cls, run: RunFolder, stride_fraction: float | None = None) -> "Method":
-        """As the run's recipe says."""
+    def of_run(cls, run: RunFolder, changes: dict[str, Any]) -> "Method":
+        """As the run's recipe says, with `changes` to its settings; None is no change."""
         recipe = run.recipe()
-        return cls(_with_stride(recipe.evaluation, stride_fraction), recipe.model, recipe.seed)
+        return cls(_changed(recipe.evaluation, changes), recipe.model, recipe.seed)
 
     @classmethod
-    def of_model(cls, stride_fraction: float | None = None) -> "Method":
+    def of_model(cls, changes: dict[str, Any]) -> "Method":
         """For a model without a recipe."""
         # The twin is built from the loaded model's configuration: of the model settings, only the kernels matter.
-        return cls(_with_stride(EvaluationSettings(), stride_fraction), ModelSettings(config="-", experts="eager"), 0)
+        return cls(_changed(EvaluationSettings(), changes), ModelSettings(config="-", experts="eager"), 0)
 
 
-def _with_stride(settings: EvaluationSettings, stride_fraction: float | None) -> EvaluationSettings:
-    return settings if stride_fraction is None else settings.model_copy(update={"stride_fraction": stride_fraction})
+def _changed(settings: EvaluationSettings, changes: dict[str, Any]) -> EvaluationSettings:
+    return settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -190,7 +197,9 @@ def measure(
     counting = _count(sample, training, source, settings, progress)
     progress("scoring the untrained twin", 0.0)
     untrained = untrained_bits_per_base(loaded, method.model, method.seed, sample, settings.untrained_bases)
+    together = _together(loaded, subject, counting, settings, method.seed, progress)
     forward, markov = scored.forward, counting.markov
+    alone = [Priced("model", "the model alone", forward), *counting.of_training()]
     by_order = markov.by_order if markov else None
     rivals = [
         as_rival("uniform", "uniform", _constant(2.0, bases), forward, bases, bootstrap),
@@ -220,6 +229,7 @@ def measure(
             if (figure := estimate(forward.classes[:, column], bases.classes[:, column]))
         },
         rivals=rivals,
+        ensembles=[as_ensemble(one, alone, bases, bootstrap, sample.class_names) for one in together],
         markov_bits_per_base=None if by_order is None else by_order.tolist(),
         best_markov_order=markov.best_order if markov else None,
         true_entropy_bits_per_base=next((rival.bits_per_base for rival in rivals if rival.kind == "source"), None),
@@ -240,11 +250,18 @@ class Counting:
     markov: MarkovRivals | None
     """None where there was nothing to count on."""
     copying: Counted
+    mixture: CopyMixture
+    """The copy mixture that has read the training bases and not the sample."""
     source: Counted | None
 
     def all(self) -> list[Counted]:
         """Those that there are, in the order of the table."""
         return [rival for rival in (self.markov and self.markov.best, self.copying, self.source) if rival]
+
+    def of_training(self) -> list[Priced]:
+        """Those that have read the training bases."""
+        rivals = [rival for rival in (self.markov and self.markov.best, self.copying) if rival]
+        return [Priced(rival.kind, rival.name, rival.tally) for rival in rivals]
 
 
 def _count(
@@ -258,8 +275,33 @@ def _count(
     if training is not None:
         progress("counting for the Markov models", 0.0)
         markov = markov_rivals(sample, training, settings.markov_max_order)
-    copying = copy_rival(sample, training, lambda share: progress("reading for the copy mixture", share))
-    return Counting(markov, copying, source_rival(sample, source) if source else None)
+    mixture = read_copy_mixture(sample, training, lambda share: progress("reading for the copy mixture", share))
+    copying = copy_rival(sample, mixture)
+    return Counting(markov, copying, mixture, source_rival(sample, source) if source else None)
+
+
+def _together(
+    loaded: LoadedModel,
+    subject: Subject,
+    counting: Counting,
+    settings: EvaluationSettings,
+    seed: int,
+    progress: Progress,
+) -> list[Priced]:
+    if not settings.ensembles:
+        return []
+    validation: list[np.ndarray] = []
+    if subject.part == "heldout" and len(subject.corpus.part("validation")):
+        drawn = draw_runs(subject.corpus, "validation", LEARNING_BASES, seed)
+        validation = list(subject.corpus.iterate_stretches(drawn))
+    return price_ensembles(
+        loaded,
+        subject.sample,
+        counting.mixture,
+        validation,
+        settings.stride_fraction,
+        lambda share: progress("scoring together with the copy mixture", share),
+    )
 
 
 def _constant(bits_per_base: float, bases: Tally) -> Tally:

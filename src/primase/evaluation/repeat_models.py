@@ -21,14 +21,13 @@ def forget_repeats(repeats):
 
 
 @njit(cache=True)
-def predict_repeats(repeats, history, probabilities, confidences):
-    """Probabilities of each follower.
+def predict_repeats(repeats, history, first_model, probabilities, confidences):
+    """Probabilities of each follower, the first of which is the model of number `first_model`.
 
     Returns the number of a weight set: five for each confidence of the surest follower, by how far the others
     agree with it. Followers of one stretch agree, and that they do is news: a rule by which only one may follow a
     stretch cost human bases 16 millibits.
     """
-    first_model = confidences.size - repeats.places.size
     surest, surest_base, balance = 0, 0, 0
     for follower in range(repeats.places.size):
         model = first_model + follower

@@ -73,14 +73,18 @@ def markov_rivals(sample: Sample, training: TrainingBases, max_order: int) -> Ma
     return MarkovRivals(score.bits_per_base, Counted.of("markov", f"Markov, order {best}, both strands", sample, bits))
 
 
-def copy_rival(sample: Sample, training: TrainingBases | None, progress: Callable[[float], None]) -> Counted:
-    """The copy mixture, which has read `training` and goes on learning from the sample's own past."""
+def read_copy_mixture(sample: Sample, training: TrainingBases | None, progress: Callable[[float], None]) -> CopyMixture:
+    """The copy mixture, which has read `training`; its tables have room for the sample too."""
     bases = training.bases if training else 0
-    mixture = CopyMixture.fit(
+    return CopyMixture.fit(
         training.read() if training else (),
         expected_bases=bases + int(sample.lengths.sum()),
         progress=lambda read: progress(read / max(bases, 1)),
     )
+
+
+def copy_rival(sample: Sample, mixture: CopyMixture) -> Counted:
+    """It goes on learning from the sample's own past."""
     return Counted.of("copy-mixture", "copy mixture, both strands", sample, mixture.surprisal(sample.stretches))
 
 
@@ -124,11 +128,6 @@ def as_rival(
     """The rival beside the model: both are resampled together, so that what is hard for both does not widen it."""
     advantage = 1000 * bootstrap.ratios(rival.cells - model.cells, bases.cells)
     low, high = np.quantile(advantage, (0.025, 0.975))
-    by_class = {
-        class_name: float(rival.classes[:, column].sum() / bases.classes[:, column].sum())
-        for column, class_name in enumerate(class_names)
-        if bases.classes[:, column].sum()
-    }
     return Rival(
         kind=kind,
         name=name,
@@ -136,5 +135,14 @@ def as_rival(
         model_advantage_millibits=1000 * (rival.total - model.total) / bases.total,
         low=low,
         high=high,
-        classes=by_class,
+        classes=bits_per_base_by_class(rival, bases, class_names),
     )
+
+
+def bits_per_base_by_class(tally: Tally, bases: Tally, class_names: tuple[str, ...]) -> dict[str, float]:
+    """Of the classes that have bases."""
+    return {
+        class_name: float(tally.classes[:, column].sum() / bases.classes[:, column].sum())
+        for column, class_name in enumerate(class_names)
+        if bases.classes[:, column].sum()
+    }
