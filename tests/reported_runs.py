@@ -10,6 +10,7 @@ from primase.results import (
     CalibrationBin,
     Check,
     Checks,
+    Ensemble,
     Estimate,
     Evaluation,
     LayerRouting,
@@ -175,6 +176,10 @@ def evaluation(name: str = "yeast-small", experts: int = 0) -> Evaluation:
             ),
             _rival("untrained", "untrained twin", 2.0877, 201.3, 3.4),
         ],
+        ensembles=[
+            _ensemble("frames", "mean over 3 reading frames", 1.8797),
+            _ensemble("with-copy-mixture", "with the copy mixture", 1.8533),
+        ],
         markov_bits_per_base=markov,
         best_markov_order=best,
         leaked=LeakedLoss(
@@ -199,6 +204,12 @@ def evaluation(name: str = "yeast-small", experts: int = 0) -> Evaluation:
         verdict="beats all Markov models of order 0 to 16, the best of them (order 16) by 37.4 millibits a base (the "
         "interval excludes zero); beats the copy mixture, by 25.7 millibits a base (the interval excludes zero)",
     )
+
+
+def _ensemble(kind: str, name: str, bits: float) -> Ensemble:
+    others = [("model", "the model alone", 1.8864), ("markov", "Markov", 1.9238), ("copy-mixture", "copying", 1.9121)]
+    rivals = [_rival(kind, name, other, 1000 * (other - bits), 2.3) for kind, name, other in others]
+    return Ensemble(kind=kind, name=name, figure=estimate(bits, width=0.0079), rivals=rivals)
 
 
 def _rival(kind: str, name: str, bits: float, advantage: float, width: float, classes: dict | None = None) -> Rival:

@@ -64,6 +64,7 @@ PROMISED = {
         "--annotations",
         "--stride-fraction",
         "--context-tokens",
+        "--ensembles",
         "--simulation",
         "--max-bases",
         "--column",

@@ -49,6 +49,7 @@ def test_the_card_has_every_figure(run):
         evaluation.reverse_complement,
         evaluation.both_strands_mean,
         *evaluation.classes.values(),
+        *(ensemble.figure for ensemble in evaluation.ensembles),
     ):
         assert f"{one.low:.4f} to {one.high:.4f}" in text and f"{one.bits_per_base:.4f}" in text
     for rival in evaluation.rivals:

@@ -118,6 +118,7 @@ def test_every_section_and_term_is_there(page, text):
 def test_every_figure_of_the_evaluation_is_on_the_page(run, text):
     evaluation = reported_runs.evaluation(experts=16)
     estimates = [evaluation.forward, evaluation.reverse_complement, evaluation.both_strands_mean]
+    estimates += [ensemble.figure for ensemble in evaluation.ensembles]
     estimates += [*evaluation.classes.values(), evaluation.leaked.clean, evaluation.leaked.hit]
     bits = [value for one in estimates for value in (one.bits_per_base, one.low, one.high)]
     bits += [rival.bits_per_base for rival in evaluation.rivals] + evaluation.markov_bits_per_base
@@ -125,7 +126,8 @@ def test_every_figure_of_the_evaluation_is_on_the_page(run, text):
     bits += [evaluation.leaked.markov_clean, evaluation.leaked.markov_hit, evaluation.nats_per_token]
     bits += [sum(locus.model_bits) / len(locus.model_bits) for locus in evaluation.loci]
     expected = [f"{value:.4f}" for value in bits]
-    for rival in evaluation.rivals:
+    in_company = [rival for ensemble in evaluation.ensembles for rival in ensemble.rivals]
+    for rival in [*evaluation.rivals, *in_company]:
         expected += [f"{value:+.1f}" for value in (rival.model_advantage_millibits, rival.low, rival.high)]
         expected.append(rival.name)
     for name in ("stretches", "windows", "tokens", "unknown_tokens", "context_tokens", "bootstrap_blocks"):
