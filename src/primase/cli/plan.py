@@ -120,6 +120,8 @@ def print_plan(plan) -> None:
         + (", layers compiled" if plan.is_compiled else ""),
         "training time": f"about {duration(plan.training_seconds)}; measurements and checkpoints come on top",
     }
+    if plan.forecast is not None:
+        rows["forecast"] = f"{plan.forecast} on the validation part"
     typer.echo("The plan:")
     for name, value in rows.items():
         typer.echo(f"  {name:<15} {value}")

@@ -141,6 +141,9 @@ def _print_end(result) -> None:
         else ""
     )
     typer.echo(f"Trained {result.steps:,} steps{measured}. The model is {result.run / 'final'}")
+    if result.forecast is not None and result.validation_bits_per_base is not None:
+        off = result.validation_bits_per_base - result.forecast.bits_per_base
+        typer.echo(f"The forecast was {result.forecast}: {abs(off):.4f} too {'low' if off > 0 else 'high'}.")
     typer.echo(summary(len(result.passed_checks + result.failed_checks), result.failed_checks))
     if result.failed_checks:
         typer.echo(f"Why that matters:  primase check {result.run}")

@@ -14,6 +14,7 @@ from primase.models.compiling import can_compile, compile_layers
 from primase.models.losses import batch_nats
 from primase.recipe import TrainingSettings
 from primase.results import MUCH_LEAKAGE, Leakage
+from primase.training.forecast import Forecast, forecast
 from primase.training.optimizers import MuonWithAdamW
 from primase.training.training_setup import TrainingSetup
 
@@ -51,6 +52,8 @@ class Plan:
     """Of this process up to the end of the timing, activations and libraries included; on a GPU, of its memory."""
     is_compiled: bool
     """Whether the layers go through torch.compile; the time that it takes is in none of the figures above."""
+    forecast: Forecast | None
+    """Of the validation part's bits per base at the end; None for a recipe that it was not fitted to."""
     warnings: tuple[str, ...]
 
     @property
@@ -69,6 +72,7 @@ def plan_training(setup: TrainingSetup, processes: int = 1) -> Plan:
     pace = _pace(setup, processes, is_compiled=is_compiled)
     if recipe.training.compile == "auto" and _compiling_pays(setup, pace.steps * pace.seconds_per_step):
         is_compiled, pace = True, _pace(setup, processes, is_compiled=True)
+    tokens = round(pace.tokens_per_epoch * pace.steps / pace.epoch_steps)
     return Plan(
         parameters=parameters.total,
         active_parameters=parameters.active,
@@ -78,13 +82,14 @@ def plan_training(setup: TrainingSetup, processes: int = 1) -> Plan:
         tokens_per_epoch=round(pace.tokens_per_epoch),
         steps_per_epoch=pace.epoch_steps,
         steps=pace.steps,
-        tokens=round(pace.tokens_per_epoch * pace.steps / pace.epoch_steps),
+        tokens=tokens,
         seconds_per_step=pace.seconds_per_step,
         tokens_per_second=pace.tokens_per_epoch / pace.epoch_steps / pace.seconds_per_step,
         training_seconds=pace.steps * pace.seconds_per_step,
         training_state_bytes=BYTES_OF_TRAINING_STATE * parameters.total,
         peak_memory_bytes=hardware.peak_memory_bytes(setup.device),
         is_compiled=is_compiled,
+        forecast=forecast(recipe, corpus, tokens * _bases_per_token(setup)),
         warnings=tuple(_warnings(setup, parameters.total)),
     )
 
@@ -148,10 +153,17 @@ def _measuring_seconds(setup: TrainingSetup, tokens_per_second: float) -> float:
     bases = corpus.part_bases("validation")
     bases = min(bases, recipe.training.validation_bases or bases)
     lengths = corpus.windows["length"]
-    bases_per_token = rows.encoder.regular_k or lengths.sum(dtype=np.int64) / corpus.description["tokens"]
+    bases_per_token = _bases_per_token(setup)
     slides = lengths.max() / bases_per_token > rows.capacity_tokens
     passes = 1 / recipe.evaluation.stride_fraction if slides else 1
     return FORWARD_SHARE * passes * bases / bases_per_token / tokens_per_second
+
+
+def _bases_per_token(setup: TrainingSetup) -> float:
+    """Mean over the corpus."""
+    corpus = setup.corpus
+    lengths = corpus.windows["length"]
+    return setup.rows.encoder.regular_k or lengths.sum(dtype=np.int64) / corpus.description["tokens"]
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from primase.safe_text import command_without_secrets
 from primase.training import checkpoints, sharding
 from primase.training.arguments import training_arguments
 from primase.training.callbacks import ProgressReport, Report, StopSignals
+from primase.training.forecast import Forecast, forecast
 from primase.training.plan import Plan, plan_training
 from primase.training.stopped import open_stopped
 from primase.training.trainer import PretrainingTrainer, training_batches
@@ -52,6 +53,8 @@ class PretrainingResult:
     interrupted: str | None
     """Name of the signal that stopped it, or None."""
     warnings: tuple[str, ...]
+    forecast: Forecast | None = None
+    """Of `validation_bits_per_base`, as the plan made it; None for a recipe that it was not fitted to."""
     passed_checks: tuple[str, ...] = ()
     """Names of the self-tests of the final model; none where it was interrupted."""
     failed_checks: tuple[str, ...] = ()
@@ -270,6 +273,7 @@ def _train(
         validation_bits_per_base=state.best_metric,
         interrupted=received.name if received else None,
         warnings=warnings,
+        forecast=processes.by_main(lambda: forecast(setup.recipe, setup.corpus, trainer.progress.bases)),
     )
 
 

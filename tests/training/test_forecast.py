@@ -1,0 +1,70 @@
+"""The forecast of a run: its counting against a dictionary, whom it is for, and what is said at the end."""
+
+from collections import Counter
+from math import log2
+
+import numpy as np
+import pytest
+
+from primase.cli.pretrain import _print_end
+from primase.corpus.prepare import prepare
+from primase.dna import reverse_complement
+from primase.recipe import Recipe
+from primase.training import forecast as module
+from primase.training.forecast import Forecast, counted_bits_per_base, forecast, is_fitted
+from primase.training.run import PretrainingResult
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("forecast")
+    rng = np.random.default_rng(0)
+    unit = "".join(rng.choice(list("ACGT"), 900))
+    texts = {f"r{i}": unit[100 * i :] + "N" + "".join(rng.choice(list("acgt"), 600)) for i in range(6)}
+    (folder / "g.fa").write_text("".join(f">{name}\n{text}\n" for name, text in texts.items()))
+    recipe = Recipe.load("small", {"data.window_bases": 300, "split.strategy": "random"})
+    return prepare([folder / "g.fa"], folder / "corpus", recipe), recipe
+
+
+def test_counting_is_that_of_a_dictionary(corpus):
+    corpus, recipe = corpus
+    after: dict[str, Counter] = {}
+    for stretch in corpus.iterate_stretches(corpus.part("train")):
+        for strand in (stretch, reverse_complement(stretch)):
+            text = strand.tobytes().decode().upper()
+            for i in range(8, len(text)):
+                after.setdefault(text[i - 8 : i], Counter())[text[i]] += 1
+    bits, bases = 0.0, 0
+    for window in corpus.iterate(corpus.part("validation")):
+        text = window.tobytes().decode().upper()
+        for i in range(8, len(text)):
+            if "N" not in text[i - 8 : i + 1]:
+                counts = after.get(text[i - 8 : i], Counter())
+                bits -= log2((counts[text[i]] + 0.5) / (sum(counts[base] for base in "ACGT") + 2))
+                bases += 1
+    assert bases > 250
+    assert counted_bits_per_base(corpus, recipe) == pytest.approx(bits / bases)
+
+
+def test_it_is_for_the_recipe_that_was_fitted_however_long_it_runs():
+    fitted = module.FITTED_RECIPE
+    assert is_fitted(Recipe.load(fitted, {"training.minutes": 60, "seed": 3, "split.heldout_records": ["IV"]}))
+    assert is_fitted(Recipe.load(fitted, {"training.steps": 9, "training.minutes": None, "training.precision": "fp32"}))
+    for change in ({"tokenizer.k": 2}, {"training.muon_learning_rate": 0.01}, {"model.preset": "qwen3-tiny"}):
+        assert not is_fitted(Recipe.load(fitted, change))
+
+
+def test_more_bases_lower_it_and_another_recipe_has_none(corpus):
+    corpus, recipe = corpus
+    one, two = (forecast(recipe, corpus, bases) for bases in (1e7, 2e7))
+    assert one.bits_per_base - two.bits_per_base == pytest.approx(module.GAIN_BITS_A_DOUBLING)
+    at_fit = forecast(recipe, corpus, module.COUNTED_BASES)
+    assert at_fit.bits_per_base == pytest.approx(counted_bits_per_base(corpus, recipe) - module.GAIN_BITS)
+    assert 0 < module.GAIN_BITS_A_DOUBLING < module.GAIN_BITS and module.ERROR_BITS > 0
+    assert forecast(Recipe.load("small", {"tokenizer.k": 2}), corpus, 1e7) is None
+
+
+def test_the_run_says_how_far_it_was_off(tmp_path, capsys):
+    result = PretrainingResult(tmp_path, 5, 5, 5, 1.8842, None, (), Forecast(1.871, 0.02), ("future",))
+    _print_end(result)
+    assert "The forecast was 1.871 bits per base, give or take 0.020: 0.0132 too low." in capsys.readouterr().out
