@@ -1,11 +1,13 @@
 """One line of docs/experiments.md: a recipe with some settings changed, measured on the validation part of a genome.
 
-    python -m benchmarks.trials GENOME [--seeds 0 1] [--steps N | --minutes M] [--what TEXT] [--set KEY=VALUE ...] [-o trials.jsonl]
+    python -m benchmarks.trials GENOME [--seeds 0 1] [--steps N | --minutes M] [--set KEY=VALUE ...]
+        [--what TEXT] [-o trials.jsonl]
 
-GENOME: a name of `benchmarks.genomes`, NAME=FILE, or a FASTA. The genome is split once, by the recipe's own seed; the seeds of a
-trial draw weights, order, strands and frames, so that all are measured on the same bases, with a sliding context. The
-held-out part is put aside and never scored. Each seed is trained in a process of its own and appended to the file as a
-line of JSON; a Markdown row of all seeds is printed, with the differences from the lines of the file without changes.
+GENOME: a name of `benchmarks.genomes`, NAME=FILE, or a FASTA. The genome is split once, by the recipe's own seed; the
+seeds of a trial draw weights, order, strands and frames, so that all are measured on the same bases, with a sliding
+context. The held-out part is put aside and never scored. Each seed is trained in a process of its own and appended to
+the file as a line of JSON; a Markdown row of all seeds is printed, with the differences from the lines of the file
+without changes.
 """
 
 import argparse
