@@ -89,9 +89,8 @@ def measure(genome: Genome, recipe_name: str, seed: int, minutes: float, folder:
         raise RecipeError(
             f"{genome.name}: everything but the training takes {needed:.1f} minutes here; give more --minutes"
         )
-    budget = {"training.minutes": left / 60, "training.steps": None, "training.epochs": None}
     with phase("train"):
-        trained = pretrain(corpus.folder, folder / "run", recipe.replace(budget))
+        trained = pretrain(corpus.folder, folder / "run", recipe.replace({"training.minutes": left / 60}))
     with phase("evaluate"):
         evaluation = evaluate(folder / "run")
     seconds["all"] = time.perf_counter() - begun
