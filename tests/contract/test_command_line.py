@@ -125,6 +125,7 @@ PROMISED = {
         "--column",
         "--resume",
         "--overwrite",
+        "--json",
     },
     "generate": {
         "--output",
