@@ -1,8 +1,9 @@
 """Peak memory and processor time of writing a bigWig, without a model: Primase's writer beside that of pyBigWig.
 
-python -m benchmarks.tracks_memory --megabases 3 30 100
-Prints a table. Each file holds one record and is written in a process of its own; the memory is the largest that the process ever had
-resident, the interpreter and numpy among it. The values are normal, in pieces of 262,144.
+    python -m benchmarks.tracks_memory --megabases 3 30 100
+
+Prints a table. Each file holds one record and is written in a process of its own; the memory is the largest that the
+process ever had resident, the interpreter and numpy among it. The values are normal, in pieces of 262,144.
 """
 
 import argparse

@@ -103,6 +103,9 @@ def lines(result) -> list[str]:
     ):
         if count:
             said.append(f"not scored: {count:,} {what}")
+    if result.without_alternative:
+        plural = "s" if result.without_alternative != 1 else ""
+        said.append(f"not scored: {result.without_alternative:,} record{plural} without an alternative (ALT is a dot)")
     if result.renamed_contigs:
         said.append(f"contigs by another name in the genome: {other_names(result.renamed_contigs)}")
     if result.output.endswith(("gz", "bgz")) and result.index is None:
