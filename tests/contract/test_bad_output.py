@@ -170,8 +170,7 @@ def test_full_disk_while_fine_tuning(primase, inputs, finished_run, small_disk, 
 
 @pytest.mark.parametrize("suffix", [".bw", ".bedgraph", ".bedgraph.gz"])
 def test_full_disk_while_tracks_are_written(primase, inputs, finished_run, small_disk, suffix):
-    """pyBigWig does not survive it, so it must be seen beforehand."""
-    disk = small_disk("size=16k" if suffix != ".bw" else "size=2m")
+    disk = small_disk("size=16k")
     outcome = primase("tracks", finished_run, inputs / "genome.fa", "-o", disk / f"x{suffix}")
     assert "No space left on device; free some space" in outcome.err.splitlines()[-1] and outcome.code == 2
     assert list(disk.iterdir()) == []

@@ -126,6 +126,7 @@ PROMISED = {
         "--column",
         "--resume",
         "--overwrite",
+        "--json",
     },
     "generate": {
         "--output",

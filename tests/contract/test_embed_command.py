@@ -1,5 +1,6 @@
 """primase embed as users meet it: regions, layers, AnnData, --resume after a signal, and the documented example."""
 
+import json
 import shlex
 import signal
 from pathlib import Path
@@ -24,6 +25,29 @@ def test_regions_and_layers(primase, finished_run, inputs, workplace):
     assert outcome.out == "all.npy: 1 sequence, 2 layers of 16 dimensions (mean of layer all)\n"
     assert np.load("all.npy").shape == (1, 2, 16)
     assert not list(workplace.glob(".*"))
+
+
+def test_json_and_records_by_another_name(primase, finished_run, inputs, workplace):
+    Path("r.bed").write_text("1\t5\t90\nchr1\t5\t90\n")
+    arguments = ["embed", finished_run, "--regions", "r.bed", "--genome", inputs / "genome.fa", "--layer", "all"]
+    outcome = primase(*arguments, "-o", "r.npy", "--json")
+    result = json.loads(outcome.out)
+    assert result.pop("seconds") > 0
+    assert result == {
+        "schema_version": 1,
+        "model": str(finished_run),
+        "output": "r.npy",
+        "shape": [2, 2, 16],
+        "layer": "all",
+        "pooling": "mean",
+        "both_strands": False,
+        "unknown_tokens": 0,
+        "renamed_records": {"1": "chr1"},
+    }
+    said = primase(*arguments, "-o", "s.npy").out.splitlines()
+    assert said[1:] == ["records by another name in the genome: 1 = chr1"]
+    vectors = np.load("r.npy")
+    np.testing.assert_array_equal(vectors[0], vectors[1])
 
 
 def test_a_signal_leaves_no_file_and_resume_goes_on(primase, finished_run, inputs, workplace, monkeypatch):

@@ -19,9 +19,14 @@ def test_index_and_query(primase, finished_run, inputs, workplace):
     assert found.code == 0, found.err
     assert re.match(r"query +rank +nearest windows \(0-based, half-open\) +similarity\n", found.out)
     assert re.search(r"^gene:0-200 +1  chr1:300-500 +1\.0000$", found.out, re.MULTILINE)
+    assert found.out.endswith("b/hits.bed: written\n") and "warning" not in found.err
     assert Path("b/hits.bed").read_text().splitlines()[0] == "chr1\t300\t500\tgene:0-200/1\t1000\t."
     result = json.loads(primase("search", "query", "a/index", "q.fa", "--json").out)
     assert result["queries"] == 1 and len(result["hits"]) == 10 and result["hits"][0]["start"] == 300
+    Path("short.fa").write_text(f">a\n{bases[300:500]}\n>b\n{bases[300:399]}\n>c\n{bases[300:400]}\n")
+    short = primase("search", "query", "a/index", "short.fa", "--json")
+    assert "warning: 1 sequence is shorter than half a window of 200 bases" in short.err
+    assert json.loads(short.out)["short_queries"] == 1
     assert not list(workplace.rglob(".*"))
 
 

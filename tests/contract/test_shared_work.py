@@ -71,7 +71,9 @@ def everything(place: Path, out: Path) -> dict[str, int]:
             stack.enter_context(patch.object(module, name, value))
         stack.enter_context(patch.object(processes, "shared", counted))
         corpus = preparing.prepare([genome], out / "corpus", recipe)
-        rows = [embed_to_file(model, [place / "sequences.fa"], out / f"v.{end}")[0] for end in ("npy", "parquet")]
+        rows = [
+            embed_to_file(model, [place / "sequences.fa"], out / f"v.{end}").sequences for end in ("npy", "parquet")
+        ]
         variants = score(
             model,
             genome=genome,

@@ -7,6 +7,7 @@ import typer
 
 from primase.cli import options
 from primase.cli.display import Display
+from primase.cli.record_names import other_names
 from primase.cli.writing import writing
 from primase.errors import InputError
 
@@ -31,6 +32,7 @@ def command(
     column: options.Column = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")] = False,
     overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Turn sequences into vectors, one each."""
     from primase.embedding import embed_to_file
@@ -42,7 +44,7 @@ def command(
     if not sources and regions is None and genome is None:
         raise InputError("nothing to embed: give files of sequences, or --regions and --genome")
     with writing(output), Display() as display:
-        sequences, *shape = embed_to_file(
+        result = embed_to_file(
             model,
             sources or (),
             output,
@@ -57,11 +59,19 @@ def command(
             progress=display.stage,
             on_unknown=_tell_of_unknown,
         )
-    plural = "s" if sequences != 1 else ""
-    strands = ", both strands" if both_strands else ""
-    layers = f"{shape[0]} layers of " if len(shape) > 1 else ""
-    how = f"{pooling} of layer {layer}{strands}"
-    typer.echo(f"{output}: {sequences:,} sequence{plural}, {layers}{shape[-1]} dimensions ({how})")
+    typer.echo(result.model_dump_json(indent=2) if as_json else "\n".join(lines(result)))
+
+
+def lines(result) -> list[str]:
+    """A `primase.embedding.EmbedResult` as text."""
+    plural = "s" if result.sequences != 1 else ""
+    strands = ", both strands" if result.both_strands else ""
+    layers = f"{result.shape[1]} layers of " if len(result.shape) > 2 else ""
+    how = f"{result.pooling} of layer {result.layer}{strands}"
+    said = [f"{result.output}: {result.sequences:,} sequence{plural}, {layers}{result.shape[-1]} dimensions ({how})"]
+    if result.renamed_records:
+        said.append(f"records by another name in the genome: {other_names(result.renamed_records)}")
+    return said
 
 
 def _tell_of_unknown(tokens: int) -> None:

@@ -7,8 +7,8 @@ import typer
 
 from primase.cli import options
 from primase.cli.display import Display, duration
+from primase.cli.record_names import few, other_names
 from primase.cli.writing import writing
-from primase.safe_text import printable
 
 
 def command(
@@ -97,22 +97,20 @@ def lines(result) -> list[str]:
         (result.symbolic, "not of A, C, G, T (symbolic, *, breakend, N)"),
         (result.ref_mismatch, "with a REF that the genome does not have (PRIMASE_REF_MISMATCH)"),
         (result.past_end, "past the end of their contig"),
-        (result.no_contig, f"on contigs that the genome does not have ({_few(result.absent_contigs)})"),
+        (result.no_contig, f"on contigs that the genome does not have ({few(result.absent_contigs)})"),
         (result.too_long, f"longer than {result.after_bases:,} bases (--after-bases)"),
         (result.no_room, "with too many N before them"),
     ):
         if count:
             said.append(f"not scored: {count:,} {what}")
+    if result.without_alternative:
+        plural = "s" if result.without_alternative != 1 else ""
+        said.append(f"not scored: {result.without_alternative:,} record{plural} without an alternative (ALT is a dot)")
     if result.renamed_contigs:
-        names = [f"{theirs} = {ours}" for theirs, ours in result.renamed_contigs.items()]
-        said.append(f"contigs by another name in the genome: {_few(names)}")
+        said.append(f"contigs by another name in the genome: {other_names(result.renamed_contigs)}")
     if result.output.endswith(("gz", "bgz")) and result.index is None:
         said.append("no index: the records are not sorted by contig and position")
     if not result.shares_passes and not result.token_scores:
         said.append("this model's windows could not be shared by their variants: scored one by one")
     said.extend(f"{file}: written" for file in (result.index, result.table, result.picture) if file)
     return said
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(map(printable, names[:5])) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")

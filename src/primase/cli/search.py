@@ -73,7 +73,19 @@ def query(
 
     with writing(output or index), Display() as display:
         result = find(index, queries, output, top=top, model=model, overwrite=overwrite, progress=display.stage)
-    typer.echo(result.model_dump_json(indent=2) if as_json else table(result))
+    if result.short_queries:
+        plural, is_or_are = ("s", "are") if result.short_queries != 1 else ("", "is")
+        typer.echo(
+            f"warning: {result.short_queries:,} sequence{plural} {is_or_are} shorter than half a window of "
+            f"{result.window_bases:,} bases: what is near so short a stretch is chance",
+            err=True,
+        )
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+        return
+    typer.echo(table(result))
+    if output is not None:
+        typer.echo(f"{output}: written")
 
 
 def table(result) -> str:

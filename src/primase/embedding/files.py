@@ -1,6 +1,7 @@
 """Vectors into a file: streamed in bounded memory, resumable, and complete or not there."""
 
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from primase import processes
 from primase.codec.fingerprint import model_sha256, tokenizer_sha256
 from primase.embedding import rows as sources_of_rows
 from primase.embedding.progress import Progress
+from primase.embedding.results import EmbedResult
 from primase.embedding.rows import Row, Source
 from primase.embedding.vectors import embed_stream, load, vector_shape
 from primase.embedding.writers import write
@@ -34,8 +36,8 @@ def embed_to_file(
     overwrite: bool = False,
     progress: Callable[[str, float], None] = lambda what, share: None,
     on_unknown: Callable[[int], None] | None = None,
-) -> tuple[int, ...]:
-    """Embed all records of files, or the `regions` (BED) of a `genome`, into `output`; returns the vectors' shape.
+) -> EmbedResult:
+    """Embed all records of files, or the `regions` (BED) of a `genome`, into `output`.
 
     By its ending, `output` is .npy (the matrix), .parquet (name, embedding, record, start, end, strand), or AnnData as
     .h5ad or .zarr (X, and obs with name, record, start, end, strand). With layer `all` there is one more dimension:
@@ -46,6 +48,7 @@ def embed_to_file(
     Raises as `embed` does; OutputExistsError where `output` is there and `overwrite` is not set; CheckpointError where
     what is to be resumed was begun otherwise; RunInUseError where another process writes it; MissingExtraError.
     """
+    begun = time.perf_counter()
     processes.start()
     output = Path(output)
     _check_output(output, overwrite=overwrite)
@@ -65,13 +68,25 @@ def embed_to_file(
     with RunLock() as lock:
         gathered = processes.by_main(lambda: _begin(folder, settings, resume, lock))
         try:
-            done_rows = _gather(gathered, source, loaded, stream, progress, on_unknown)
+            done_rows, unknown = _gather(gathered, source, loaded, stream, progress)
             processes.by_main(lambda: _finish(gathered, shape, folder, output, progress))
         except (PrimaseError, OSError):  # to be mended before another start; an interruption is none of these
             if processes.is_main():
                 shutil.rmtree(folder, ignore_errors=True)
             raise
-    return (done_rows, *shape)
+    if unknown and on_unknown is not None:
+        on_unknown(unknown)
+    return EmbedResult(
+        model="(in memory)" if isinstance(model, LoadedModel) else str(model),
+        output=str(output),
+        shape=[done_rows, *shape],
+        layer=layer,
+        pooling=pooling,
+        both_strands=both_strands,
+        unknown_tokens=unknown,
+        renamed_records=source.renamed,
+        seconds=time.perf_counter() - begun,
+    )
 
 
 def _begin(folder: Path, settings: dict, resume: bool, lock: RunLock) -> Progress:
@@ -135,13 +150,13 @@ def _gather(
     loaded: LoadedModel,
     stream: dict,
     progress: Callable[[str, float], None],
-    on_unknown: Callable[[int], None] | None,
-) -> int:
+) -> tuple[int, int]:
     """Embed the rows that are not done yet, group by group; the groups begin where they would without a break.
 
-    Returns the rows in all. Of several processes the main one writes.
+    Returns the rows in all, and the unknown tokens. Of several processes the main one writes.
     """
     pending: deque[Row] = deque()
+    unknown: list[int] = []
     total = source.total or max(1, sum(file.stat().st_size for file in source.files))
     done, rows = 0.0, 0
 
@@ -157,10 +172,10 @@ def _gather(
                 yield sequence
 
     gathered_before = gathered.done_rows
-    groups = embed_stream(loaded, sequences(), first_number=gathered_before, on_unknown=on_unknown, **stream)
+    groups = embed_stream(loaded, sequences(), first_number=gathered_before, on_unknown=unknown.append, **stream)
     progress("embedding", 0.0)
     for vectors in groups:
         gathered.add([pending.popleft() for _ in range(len(vectors))], vectors)
         progress("embedding", min(0.99, done / total))
     progress("embedding", 1.0)
-    return rows
+    return rows, sum(unknown)

@@ -24,10 +24,19 @@ class Row(NamedTuple):
 class Source:
     """Rows with their sequences, in order, any number of times: no more than one record is held."""
 
-    def __init__(self, files: list[Path], rows: Callable[[], Iterator[tuple[Row, bytes]]], total: int | None):
+    def __init__(
+        self,
+        files: list[Path],
+        rows: Callable[[], Iterator[tuple[Row, bytes]]],
+        *,
+        total: int | None = None,
+        renamed: dict[str, str] | None = None,
+    ) -> None:
         self.files, self.rows = files, rows
         self.total = total
         """Rows in all, where that is known beforehand."""
+        self.renamed = {} if renamed is None else renamed
+        """Records that the genome has by another name, their names and those of the genome, of the rows so far."""
 
 
 def of_files(sources: Sequence[str | Path], column: str | None) -> Source:
@@ -39,7 +48,7 @@ def of_files(sources: Sequence[str | Path], column: str | None) -> Source:
             place = Row(record.name, record.name, 0, len(record.sequence), "+")
             yield place, record.sequence.encode("ascii", "replace")
 
-    return Source(files, rows, None)
+    return Source(files, rows)
 
 
 def of_regions(regions: str | Path, genome: str | Path) -> Source:
@@ -49,6 +58,7 @@ def of_regions(regions: str | Path, genome: str | Path) -> Source:
     """
     genome_files = sequence_files([genome])
     total = sum(1 for _ in read_bed_regions(regions))
+    renamed: dict[str, str] = {}
 
     def rows() -> Iterator[tuple[Row, bytes]]:
         with Genome(genome_files) as letters:
@@ -61,11 +71,13 @@ def of_regions(regions: str | Path, genome: str | Path) -> Source:
                         f"{regions}: line {region.line}: {region.record}:{region.start}-{region.end} is not in "
                         f"{genome}, where {region.record} {reason}; give the assembly that the regions are from"
                     )
+                if record != region.record:
+                    renamed[region.record] = record
                 bases = letters.bases(record, region.start, region.end)
                 sequence = dna.reverse_complement(bases) if region.strand == "-" else bases
                 yield Row(region.name, region.record, region.start, region.end, region.strand), bytes(sequence)
 
-    return Source([Path(regions), *genome_files], rows, total)
+    return Source([Path(regions), *genome_files], rows, total=total, renamed=renamed)
 
 
 def to_columns(rows: Sequence[Row]) -> dict[str, list | np.ndarray]:

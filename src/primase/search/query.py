@@ -61,7 +61,15 @@ def query(
         similarities, places = held.search(directions(vectors, centre), min(top, held.ntotal))
         hits.extend(_best(record, windows, similarities, places, table, top))
         progress("searching", (number + 1) / len(records))
-    result = SearchResult(index=str(index), model=description.model, queries=len(records), top=top, hits=hits)
+    result = SearchResult(
+        index=str(index),
+        model=description.model,
+        queries=len(records),
+        window_bases=description.window_bases,
+        short_queries=sum(2 * len(record.sequence) < description.window_bases for record in records),
+        top=top,
+        hits=hits,
+    )
     if output is not None:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(output), bed(result))

@@ -50,5 +50,9 @@ class SearchResult(Result):
     index: str
     model: str
     queries: int
+    window_bases: int
+    """Of the index."""
+    short_queries: int
+    """Queries of less than half a window, whose vectors are means over few tokens."""
     top: int
     hits: list[SearchHit]

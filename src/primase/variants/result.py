@@ -19,6 +19,8 @@ class ScoreResult(Result):
     """Of the VCF; in saturation mutagenesis, bases that were changed."""
     alternatives: int
     scored: int
+    without_alternative: int = 0
+    """Records whose ALT is a dot."""
     symbolic: int = 0
     """Alternatives that are no A, C, G, T: <DEL>, *, breakends."""
     ref_mismatch: int = 0

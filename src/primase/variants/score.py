@@ -159,6 +159,7 @@ class _Task:
             index=str(index) if index else None,
             records=survey.records,
             alternatives=survey.alternatives,
+            without_alternative=survey.without_alternative,
             scored=scored,
             **counts,
             renamed_contigs=survey.renamed,

@@ -15,7 +15,7 @@ class Survey:
 
     def __init__(self, variants: VariantFile, genome: Genome, *, strict_ref: bool) -> None:
         """Raises InputError for a VCF of another genome; with `strict_ref` for the first REF that differs."""
-        self.records = self.alternatives = 0
+        self.records = self.alternatives = self.without_alternative = 0
         self.renamed: dict[str, str] = {}
         self.absent: dict[str, int] = {}
         self.variants = variants
@@ -23,6 +23,7 @@ class Survey:
         for record in variants.records():
             self.records += 1
             self.alternatives += len(record.alts)
+            self.without_alternative += not record.alts
             status = place_status(genome, record)
             statuses[status] += 1
             name = genome.named(record.contig)
