@@ -11,7 +11,7 @@ from primase.corpus.prepare import prepare
 from primase.dna import reverse_complement
 from primase.recipe import Recipe
 from primase.training import forecast as module
-from primase.training.forecast import Forecast, counted_bits_per_base, forecast, is_fitted
+from primase.training.forecast import ORDER, Forecast, counted_bits_per_base, forecast, is_fitted
 from primase.training.run import PretrainingResult
 
 
@@ -32,14 +32,14 @@ def test_counting_is_that_of_a_dictionary(corpus):
     for stretch in corpus.iterate_stretches(corpus.part("train")):
         for strand in (stretch, reverse_complement(stretch)):
             text = strand.tobytes().decode().upper()
-            for i in range(8, len(text)):
-                after.setdefault(text[i - 8 : i], Counter())[text[i]] += 1
+            for i in range(ORDER, len(text)):
+                after.setdefault(text[i - ORDER : i], Counter())[text[i]] += 1
     bits, bases = 0.0, 0
     for window in corpus.iterate(corpus.part("validation")):
         text = window.tobytes().decode().upper()
-        for i in range(8, len(text)):
-            if "N" not in text[i - 8 : i + 1]:
-                counts = after.get(text[i - 8 : i], Counter())
+        for i in range(ORDER, len(text)):
+            if "N" not in text[i - ORDER : i + 1]:
+                counts = after.get(text[i - ORDER : i], Counter())
                 bits -= log2((counts[text[i]] + 0.5) / (sum(counts[base] for base in "ACGT") + 2))
                 bases += 1
     assert bases > 250

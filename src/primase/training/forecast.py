@@ -1,7 +1,7 @@
 """What a run will reach, before it starts: a line fitted to finished runs, for the recipe that they were made with.
 
 A genome that short words predict badly is hard for a network as well, and each doubling of the bases read takes about
-the same number of millibits off. So the forecast is what counting words of eight bases reaches on the validation part,
+the same number of millibits off. So the forecast is what counting words of six bases reaches on the validation part,
 less a gain that grows with the logarithm of the bases read. `python -m benchmarks.forecast_fit` makes the constants.
 """
 
@@ -14,7 +14,7 @@ from primase import dna
 from primase.corpus.store import Corpus, draw_runs, draw_windows
 from primase.recipe import Recipe
 
-ORDER = 8
+ORDER = 6
 COUNTED_BASES = 2**24
 """Of the training part; more would change the last digit."""
 PSEUDOCOUNT = 0.5
@@ -72,7 +72,7 @@ def counted_bits_per_base(corpus: Corpus, recipe: Recipe) -> float:
 
 
 def _word_counts(sequences: Iterable[np.ndarray]) -> np.ndarray:
-    """Occurrences of each word of nine bases, int64 [4^9], first base most significant."""
+    """Occurrences of each word of seven bases, int64 [4^7], first base most significant."""
     counts = np.zeros(4 ** (ORDER + 1), np.int64)
     for sequence in sequences:
         codes = dna.codes(sequence).astype(np.int64)
