@@ -10,6 +10,7 @@ seconds of each phase; FOLDER gets the runs and beats_counting.json, to which ea
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -40,7 +41,11 @@ def main() -> None:
         results = json.loads(file.read_text("utf-8")) if file.exists() else []  # of other genomes
         for genome in genomes:
             folder = settings.output / genome.name
-            results.append(measure(genome, settings.recipe, settings.seed, settings.minutes, folder))
+            try:
+                results.append(measure(genome, settings.recipe, settings.seed, settings.minutes, folder))
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)  # half of it is of no use, and would be in the way
+                raise
             file.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
             print(details(results[-1]), flush=True)
     except PrimaseError as error:

@@ -65,7 +65,7 @@ def rehearse(corpus: Corpus, recipe: Recipe) -> Expected:
         seconds(few)  # compiles
         fixed, longer = seconds(few), seconds(more)
     a_base = max(0.0, longer - fixed) / (more - few)
-    return Expected(around_training, SAFETY * (fixed + a_base * measured))
+    return Expected(around_training, SAFETY * (fixed + a_base * (measured - few)))
 
 
 def _pieces(corpus: Corpus, sizes: list[int]) -> Iterator[np.ndarray]:
