@@ -4,7 +4,7 @@
 
 The rival scores each variant as is usually done: reference and alternative, each strand, and each reading frame of a
 k-mer model, is a row of its own in a forward pass of its own, cut where the score ends, with the same context. It gives
-the same scores; how closely is in the output. With --token-scores whole tokens of one reading are added up, by both: the
+the same scores; how closely is in the output. With --token-scores both add up whole tokens of one reading: the
 rival makes four forward passes a variant. Times are of the processor on one thread, so that what else runs on the
 machine counts little.
 """
