@@ -104,8 +104,9 @@ def test_both_strands_are_what_a_loop_gives(loaded, tmp_path):
     assert np.abs(scores).max() > 1
 
 
+@pytest.mark.parametrize("plain", [plain_edit_nats, token_edit_nats])
 @pytest.mark.parametrize("letters", [b"ACGT", b"ACGTACGTACGTACGTN", b"AAAAAAAAAAC"])
-def test_shared_passes_are_plain_passes(loaded, letters):
+def test_shared_passes_are_plain_passes(loaded, letters, plain):
     """Windows of several lengths, changes at their ends, in repeats, and with N among the bases."""
     windows = []
     for bases in (60, 41, 9):
@@ -118,10 +119,22 @@ def test_shared_passes_are_plain_passes(loaded, letters):
             Edit(3, 4, bytes(text[3:4])),
         ]
         windows.append(EditedWindow(text, edits))
-    quick, plain = SharedPasses(loaded, 7).edit_nats(windows), plain_edit_nats(loaded, windows, 7)
-    for ours, theirs in zip(quick, plain, strict=True):
+    shared = SharedPasses(loaded, 7, token_scores=plain is token_edit_nats)
+    assert shared.agree(60)
+    for ours, theirs in zip(shared.edit_nats(windows), plain(loaded, windows, 7), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
-        assert ours[-1] == 0, "a change that changes nothing"
+        assert abs(ours[-1]) < 1e-5, "a change that changes nothing"
+
+
+def test_shared_token_scores_count_what_a_tokenizer_puts_around_a_sequence():
+    """With a start and an end token, the end is one more token that a change makes likelier or less so."""
+    loaded = byte_pair_model()
+    window = EditedWindow(sequence(50, 9), [Edit(0, 1, b"T"), Edit(25, 25, b"GATC"), Edit(49, 50, b"CC")])
+    bare = token_edit_nats(loaded, [window], 7)[0]
+    loaded.encoder.prefix_ids, loaded.encoder.suffix_ids = [1], [2]
+    (quick,) = SharedPasses(loaded, 7, token_scores=True).edit_nats([window])
+    np.testing.assert_allclose(quick, token_edit_nats(loaded, [window], 7)[0], atol=1e-4)
+    assert np.abs(quick - bare).max() > 1e-2
 
 
 @pytest.mark.parametrize("k", [1, 3, 4])
@@ -253,11 +266,12 @@ def see_everything(_visible: torch.Tensor, owner: torch.Tensor, window_tokens: i
     return torch.zeros(len(owner), 1, owner.shape[1], window_tokens + owner.shape[1])
 
 
-def test_shared_passes_that_give_something_else_are_not_used(monkeypatch):
+@pytest.mark.parametrize("token_scores", [False, True])
+def test_shared_passes_that_give_something_else_are_not_used(token_scores, monkeypatch):
     loaded = tiny_model(k=1, context_tokens=128)
-    assert SharedPasses(loaded, 8).agree(100)
+    assert SharedPasses(loaded, 8, token_scores=token_scores).agree(100)
     monkeypatch.setattr("primase.variants.shared_passes._mask", see_everything)
-    assert not SharedPasses(loaded, 8).agree(100)
+    assert not SharedPasses(loaded, 8, token_scores=token_scores).agree(100)
 
 
 def test_unknown_bases_that_fill_the_context_cost_only_what_stands_behind_them(tmp_path):

@@ -42,7 +42,7 @@ def command(
         typer.Option(min=1, metavar="BASES", help="Bases priced after it, and the longest allele (64)."),
     ] = None,
     token_scores: Annotated[
-        bool, typer.Option("--token-scores", help="Add up whole tokens, not single bases. Slower.")
+        bool, typer.Option("--token-scores", help="Add up whole tokens, not single bases.")
     ] = False,
     indel_nulls: Annotated[
         int,
@@ -110,7 +110,7 @@ def lines(result) -> list[str]:
         said.append(f"contigs by another name in the genome: {other_names(result.renamed_contigs)}")
     if result.output.endswith(("gz", "bgz")) and result.index is None:
         said.append("no index: the records are not sorted by contig and position")
-    if not result.shares_passes and not result.token_scores:
+    if not result.shares_passes:
         said.append("this model's windows could not be shared by their variants: scored one by one")
     said.extend(f"{file}: written" for file in (result.index, result.table, result.picture) if file)
     return said

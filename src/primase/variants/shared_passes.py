@@ -13,11 +13,11 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from primase import dna
-from primase.base_predictions import UNKNOWN, PrefixSums
 from primase.errors import ModelError
 from primase.scoring import LOGITS_OF_A_BATCH, LoadedModel
-from primase.variants.edits import Edit, EditedWindow, plain_edit_nats
-from primase.variants.shared_sums import Row, Segment, WindowSums
+from primase.variants.edits import Edit, EditedWindow
+from primase.variants.shared_prices import BasePrices, TokenPrices
+from primase.variants.shared_sums import Row, Segment
 
 PACK_TOKENS = 192
 """Tokens of the segments in one row: with more, most of the attention goes into pairs that are masked."""
@@ -33,12 +33,12 @@ Pack = tuple[int, list[Segment]]
 
 
 class SharedPasses:
-    """Gives what `plain_edit_nats` gives, for a model of which `agree` says so: one that keeps keys and values of all
-    tokens, and takes a mask for each pair of them."""
+    """Gives what `plain_edit_nats`, or with `token_scores` what `token_edit_nats` gives, for a model of which `agree`
+    says so: one that keeps keys and values of all tokens, and takes a mask for each pair of them."""
 
-    def __init__(self, loaded: LoadedModel, after_bases: int) -> None:
+    def __init__(self, loaded: LoadedModel, after_bases: int, *, token_scores: bool = False) -> None:
         self._loaded, self._after_bases = loaded, after_bases
-        self._vocabulary = PrefixSums.of(loaded.encoder, loaded.model.device)
+        self._prices = TokenPrices(loaded) if token_scores else BasePrices(loaded)
         self._prefix = np.asarray(loaded.encoder.prefix_ids, np.int64)
         config = loaded.model.config
         self._options = {"output_router_logits": False} if hasattr(config, "output_router_logits") else {}
@@ -52,7 +52,7 @@ class SharedPasses:
         places = draw.integers(window_bases // 2, window_bases, size=3).tolist()
         letters = (b"A", b"C", b"GTA")
         window = EditedWindow(bases, [Edit(place, place + 1, new) for place, new in zip(places, letters, strict=True)])
-        plain = plain_edit_nats(self._loaded, [window], self._after_bases)[0]
+        plain = self._prices.plain(self._loaded, [window], self._after_bases)[0]
         try:
             quick = self.edit_nats([window])[0]
         except (ModelError, TypeError, ValueError, RuntimeError, LookupError, AttributeError):
@@ -63,8 +63,7 @@ class SharedPasses:
     def edit_nats(self, windows: Sequence[EditedWindow]) -> list[np.ndarray]:
         """For each window float64 [edits]. Raises ModelError for a model that keeps something else."""
         model, was_training = self._loaded.model, self._loaded.model.training
-        frames = self._loaded.encoder.regular_k or 1
-        sums = [WindowSums(window, frames, self._after_bases) for window in windows]
+        sums = [self._prices.sums(window, self._after_bases) for window in windows]
         rows = [row for one in sums for row in one.rows(self._loaded.encoder)]
         model.eval()
         try:
@@ -98,7 +97,8 @@ class SharedPasses:
         logits = output.logits.float()
         for place, row in enumerate(rows):
             ahead = logits[place, max(prefix - 1, 0) : max(prefix + len(row.ids) - 1, 0)]
-            row.window.add_row(row, self._probabilities(ahead, row.ids, row.text))
+            unpredicted = np.arange(0 if prefix else min(1, len(row.ids)))
+            row.window.add_row(row, self._prices.price(ahead, row.ids, row.text, unpredicted))
         packs = [(place, pack) for place, row in enumerate(rows) for pack in row.packs(PACK_TOKENS)]
         packs.sort(key=lambda pack: sum(segment.read_tokens for segment in pack[1]), reverse=True)
         at_once = max(1, 2 * self._batch_tokens // (ids.shape[1] + PACK_TOKENS))
@@ -142,32 +142,12 @@ class SharedPasses:
         text = np.concatenate([segment.text for _, segment in segments])
         unpredicted = np.cumsum([0, *(len(segment.ids) for _, segment in segments[:-1])])
         unpredicted = unpredicted[[len(self._prefix) + segment.shared == 0 for _, segment in segments]]
-        probabilities = self._probabilities(torch.cat(ahead) if ahead else None, ids, text, unpredicted)
+        values = self._prices.price(torch.cat(ahead) if ahead else None, ids, text, unpredicted)
         first = 0
         for place, segment in segments:
-            end = first + len(segment.text)
-            rows[place].window.add_segment(rows[place], segment, probabilities[first:end])
+            end = first + self._prices.values_of(segment)
+            rows[place].window.add_segment(rows[place], segment, values[first:end])
             first = end
-
-    def _probabilities(
-        self, ahead: torch.Tensor | None, ids: np.ndarray, text: np.ndarray, unpredicted: np.ndarray | None = None
-    ) -> np.ndarray:
-        """float64 [bases]: of the letters that the tokens spell; `ahead` fp32 [tokens, vocabulary] are their logits.
-
-        `unpredicted` are the places of tokens without logits, by default the first where there is no prefix.
-        """
-        if unpredicted is None:
-            unpredicted = np.arange(0 if len(self._prefix) else min(1, len(ids)))
-        first_base = np.cumsum(self._loaded.encoder.letters_per_token[ids], dtype=np.int64)
-        first_base -= self._loaded.encoder.letters_per_token[ids]
-        predicted = np.delete(np.arange(len(ids)), unpredicted)
-        probabilities = np.full(len(text), UNKNOWN)
-        if len(predicted):
-            targets = torch.from_numpy(ids[predicted]).to(ahead.device)
-            of_token, at_base, values = self._vocabulary.predict(ahead, targets)
-            places = first_base[predicted][of_token] + at_base
-            probabilities[places] = values[np.arange(len(places)), dna.codes(text)[places]]
-        return probabilities
 
 
 def _laid_out(packs: list[Pack], prefix: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ class Segment:
     """The tokens of a changed window from the first that differs from the window's to the last that counts."""
 
     edit: int
-    """Number of the change among those of the window."""
+    """Number of the change among those of the window; of `TokenSums`, which have two segments a change, twice that."""
     shared: int
     """Tokens before it that are the window's own."""
     ids: np.ndarray
@@ -32,7 +32,7 @@ class Segment:
 class Row:
     """One window in one reading frame, and the segments of its changes."""
 
-    window: "WindowSums"
+    window: "WindowSums | TokenSums"
     frame: int
     ids: np.ndarray
     """int64 [tokens] up to the last that counts."""
@@ -109,6 +109,50 @@ class WindowSums:
         total /= np.minimum(np.arange(begin, changed_end) + 1, self.frames)
         changed = cumulative_nats(total, self._texts[number][begin:changed_end])[-1]
         return float(changed - (before[end] - before[begin]))
+
+
+class TokenSums:
+    """What the one row of a window comes to by whole tokens, gathered while it is read.
+
+    Of each change the window and the changed window are cut behind it, and so each has a segment of tokens of its own.
+    """
+
+    def __init__(self, window: EditedWindow, after_bases: int) -> None:
+        self._window = window
+        cuts = [ends(window, edit, after_bases) for edit in window.edits]
+        self._last = max((end for end, _ in cuts), default=0)
+        self._texts = [
+            text
+            for edit, (end, changed_end) in zip(window.edits, cuts, strict=True)
+            for text in (window.bases[:end], edited(window.bases, edit)[:changed_end])
+        ]
+        self._shared_nats = np.zeros(1)
+        """ln p of the first 0, 1, 2, … tokens of the window."""
+        self._shared_tokens = np.zeros(len(self._texts), np.int64)
+        self._own_nats = np.zeros(len(self._texts))
+
+    def rows(self, encoder: SequenceEncoder) -> Iterator[Row]:
+        text = self._window.bases[: self._last]
+        row_ids, *all_ids = encoder.encode_many([text, *self._texts])
+        row = Row(self, 0, row_ids, text)
+        for number, ids in enumerate(all_ids):
+            ids = np.concatenate([ids, encoder.suffix_ids]).astype(np.int64)
+            shared = self._shared_tokens[number] = _shared(row_ids, ids)
+            row.segments.append(Segment(number, int(shared), ids[shared:], np.empty(0, np.uint8)))
+        yield row
+
+    def add_row(self, row: Row, nats: np.ndarray) -> None:
+        """float [tokens of row.ids]: ln p of each."""
+        self._shared_nats = np.concatenate([[0.0], np.cumsum(nats)])
+
+    def add_segment(self, row: Row, segment: Segment, nats: np.ndarray) -> None:
+        """float [tokens of segment.ids]: ln p of each."""
+        self._own_nats[segment.edit] = nats.sum()
+
+    def nats(self) -> np.ndarray:
+        """float64 [edits], as `token_edit_nats` gives them; only after the row and the segments."""
+        before, after = (self._shared_nats[self._shared_tokens] + self._own_nats).reshape(-1, 2).T
+        return after - before
 
 
 def _up_to(encoder: SequenceEncoder, ids: np.ndarray, bases: int) -> tuple[np.ndarray, int]:

@@ -26,8 +26,8 @@ class StrandScorer:
 
     def __init__(self, loaded: LoadedModel, genome: Genome, layout: Layout, *, token_scores: bool = False) -> None:
         self._loaded, self._genome, self.layout = loaded, genome, layout
-        shared = SharedPasses(loaded, layout.after_bases)
-        self.shares_passes = not token_scores and shared.agree(layout.window_bases)
+        shared = SharedPasses(loaded, layout.after_bases, token_scores=token_scores)
+        self.shares_passes = shared.agree(layout.window_bases)
         self._plain = token_edit_nats if token_scores else plain_edit_nats
         self._shared = shared if self.shares_passes else None
 
