@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--genomes", nargs="+", default=list(TUNED))
     parser.add_argument("--minutes", type=float, default=30, help="for each genome, everything included")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--recipe", default="small")
+    parser.add_argument("--recipe", default="default")
     parser.add_argument("--output", "-o", type=Path, required=True)
     settings = parser.parse_args()
     names = list(GENOMES) if settings.genomes == ["all"] else settings.genomes

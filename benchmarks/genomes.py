@@ -31,7 +31,7 @@ class Genome:
 SHORT_RECORDS = "data.short_records=keep"
 
 TUNED = ("ecoli", "yeast", "chr2")
-"""Those for which figures are asked; `small` may be tuned on the training parts of two of them."""
+"""Those for which figures are asked; `default` may be tuned on the training parts of two of them."""
 
 GENOMES = {
     genome.name: genome

@@ -92,7 +92,7 @@ def measure_here(genome: str, megabases: float, settings: list[str], rounds: int
     watch = Watch()
     leakage.write_certificate = watch.timed("leakage certificate", leakage.write_certificate)
     prepare._own_tokenizer = watch.timed("training the tokenizer", prepare._own_tokenizer)
-    recipe = Recipe.load("small", settings)
+    recipe = Recipe.load("default", settings)
     best: dict[str, list[float]] = {}
     training = [0.0, 0.0]
     with tempfile.TemporaryDirectory() as folder:
@@ -109,7 +109,7 @@ def measure_here(genome: str, megabases: float, settings: list[str], rounds: int
             taken["to tokens"] = [rest[i] - taken["training the tokenizer"][i] + taken["encoding"][i] for i in (0, 1)]
             if not turn:
                 training = taken["training the tokenizer"]
-                recipe = Recipe.load("small", [*settings, *given_tokenizer(output)])
+                recipe = Recipe.load("default", [*settings, *given_tokenizer(output)])
                 watch.seconds["training the tokenizer"] = [0.0, 0.0]
             for name, pair in taken.items() if turn or not rounds else ():
                 best[name] = [min(values) for values in zip(pair, best.get(name, pair), strict=True)]

@@ -27,13 +27,13 @@ def dense(hidden: int, layers: int) -> dict:
 
 
 MODELS = {
-    "`small`, 3-mers": (Recipe.load("small"), None),
+    "`default`, 3-mers": (Recipe.load("default"), None),
     "`tutorial`, byte pairs": (
         Recipe.load("tutorial", {"tokenizer.kind": "byte-pair", "training.epochs": 1}),
         BYTE_PAIR_BASES,
     ),
-    "dense, 12 layers of 768, 3-mers": (Recipe.load("small", dense(768, 12)), None),
-    "dense, 24 layers of 2,048, 3-mers": (Recipe.load("small", dense(2048, 24)), None),
+    "dense, 12 layers of 768, 3-mers": (Recipe.load("default", dense(768, 12)), None),
+    "dense, 24 layers of 2,048, 3-mers": (Recipe.load("default", dense(2048, 24)), None),
 }
 
 

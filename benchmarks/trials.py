@@ -43,7 +43,7 @@ COMPARED = ("genome", "recipe", "seed", "validation_bases")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("genome")
-    parser.add_argument("--recipe", default="small")
+    parser.add_argument("--recipe", default="default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, help="optimizer steps; the schedule ends with them")
     parser.add_argument("--minutes", type=float, help="time instead of steps, as training.minutes")

@@ -36,7 +36,7 @@ ACGT = np.frombuffer(b"ACGT", np.uint8)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", help="a run or a model folder; by default the recipe small with fresh weights")
+    parser.add_argument("--model", help="a run or a model folder; by default the recipe default with fresh weights")
     parser.add_argument(
         "--context-tokens", type=int, default=341, help="of the fresh model; 341 3-mers are 1,023 bases"
     )
@@ -57,8 +57,8 @@ def main() -> None:
 
 
 def fresh_model(context_tokens: int) -> LoadedModel:
-    """The recipe small with fresh weights: 1.8 M parameters, 3-mers."""
-    recipe, tokenizer = Recipe.load("small"), kmer_tokenizer(3)
+    """The recipe default with fresh weights: 1.8 M parameters, 3-mers."""
+    recipe, tokenizer = Recipe.load("default"), kmer_tokenizer(3)
     model = build_model(recipe.model, configuration(recipe.model, tokenizer), seed=0).eval()
     return LoadedModel(model, tokenizer, SequenceEncoder(tokenizer), context_tokens)
 

@@ -61,7 +61,7 @@ RESULTS = {
 def test_everything_ends_in_time_and_is_written(tmp_path, monkeypatch, capsys):
     genome, recipe, out = tmp_path / "genome.fa", tmp_path / "tiny.toml", tmp_path / "out"
     simulate_to_file(genome, bases=30_000, records=2)
-    recipe.write_text(Recipe.load("small", TINY).to_toml())
+    recipe.write_text(Recipe.load("default", TINY).to_toml())
     command = ["beats_counting", "--genomes", genome, "--recipe", recipe, "--minutes", 10, "-o", out]
     monkeypatch.setattr(sys, "argv", [*map(str, command)])
     main()
@@ -80,7 +80,7 @@ def test_everything_ends_in_time_and_is_written(tmp_path, monkeypatch, capsys):
 def test_minutes_that_leave_no_training_are_refused(tmp_path, monkeypatch, capsys):
     genome, recipe, out = tmp_path / "genome.fa", tmp_path / "tiny.toml", tmp_path / "out"
     simulate_to_file(genome, bases=30_000, records=2)
-    recipe.write_text(Recipe.load("small", TINY).to_toml())
+    recipe.write_text(Recipe.load("default", TINY).to_toml())
     monkeypatch.setattr(rehearsal, "rehearse", lambda corpus, recipe: rehearsal.Expected(20.0, 30.0))
     command = ["beats_counting", "--genomes", genome, "--recipe", recipe, "--minutes", 0.5, "-o", out]
     monkeypatch.setattr(sys, "argv", [*map(str, command)])
@@ -105,7 +105,7 @@ def test_rows_that_an_evaluation_adds_are_shown():
 def test_a_rehearsal_reads_training_bases_and_reckons_with_all_that_is_measured(tmp_path, monkeypatch):
     """Of an evaluation that takes 2 seconds and a millisecond a base, 3 microseconds more for each base counted on."""
     simulate_to_file(tmp_path / "genome.fa", bases=60_000, records=2)
-    recipe = Recipe.load("small", TINY)
+    recipe = Recipe.load("default", TINY)
     corpus = prepare([tmp_path / "genome.fa"], tmp_path / "corpus", recipe)
     clock, read = [0.0], []
 

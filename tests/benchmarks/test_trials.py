@@ -18,7 +18,7 @@ TINY = [
     'model.settings={"hidden_size"=16,"intermediate_size"=32,"num_hidden_layers"=1,"num_attention_heads"=2,'
     '"num_key_value_heads"=2,"head_dim"=8}',
 ]
-"""On top of recipe small: a training of seconds."""
+"""On top of recipe default: a training of seconds."""
 
 
 def run(monkeypatch, *arguments):
@@ -31,7 +31,7 @@ def tiny_recipe(tmp_path_factory):
     from primase.recipe import Recipe
 
     file = tmp_path_factory.mktemp("recipe") / "tiny.toml"
-    file.write_text(Recipe.load("small", ["name=tiny", *TINY]).to_toml())
+    file.write_text(Recipe.load("default", ["name=tiny", *TINY]).to_toml())
     return file
 
 
@@ -80,7 +80,7 @@ def test_a_trial_is_measured_on_the_validation_part_alone(tmp_path, tiny_recipe,
 
 def test_only_the_baseline_of_the_same_seed_and_genome_is_compared():
     trial = {
-        "genome": "yeast", "recipe": "small", "seed": 1, "validation_bases": 9, "changes": ["a=1"], "what": "w",
+        "genome": "yeast", "recipe": "default", "seed": 1, "validation_bases": 9, "changes": ["a=1"], "what": "w",
         "bits_per_base": 1.9, "bases_per_second": 1000, "steps": 3, "seconds": 2.0, "peak_memory_bytes": 10**9,
     }  # fmt: skip
     baseline = trial | {"changes": [], "bits_per_base": 1.91}

@@ -171,7 +171,7 @@ def test_every_record_is_short(primase, inputs, workplace):
 
 
 RECIPES = {
-    "smal": "smal: no readable recipe file, and no shipped recipe (demo, fast, small, tutorial)",
+    "smal": "smal: no readable recipe file, and no shipped recipe (default, default-gpu, demo, fast, tutorial)",
     "{bad}/half.toml": "half.toml: not a TOML file",
     "{bad}/nameless.toml": "nameless.toml: name is missing; see a shipped recipe for the form",
     "{bad}": "no readable recipe file",
@@ -283,7 +283,7 @@ def test_hub_names_without_a_network(primase, inputs, finished_run, workplace, n
             ["pretrain", "--resume", "{run}", "--set", "training.steps=9"],
             "begun with another recipe (training.steps: 9, not 2)",
         ),
-        (["pretrain", "--resume", "{run}", "-r", "small"], "begun with another recipe"),
+        (["pretrain", "--resume", "{run}", "-r", "default"], "begun with another recipe"),
         (["tokenizer", "word", "-o", "out"], "no tokenizer of kind word; choose base, kmer or byte-pair"),
         (["tokenizer", "byte-pair", "-o", "out"], "a byte-pair tokenizer is trained: give it a genome"),
         (["simulate", "-o", "out.fa", "--bases", "1000", "--records", "2000"], "give each record a base or more"),

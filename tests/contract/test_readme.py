@@ -44,7 +44,7 @@ def test_documented_commands_are_understood(line):
         command = command.commands[name]
     context = command.make_context(name, arguments)
     if context.params.get("settings"):
-        Recipe.load(context.params["recipe"] or "small", context.params["settings"])
+        Recipe.load(context.params["recipe"] or "default", context.params["settings"])
 
 
 def test_there_are_commands_in_the_readme():

@@ -53,7 +53,7 @@ def everything(place: Path, out: Path) -> dict[str, int]:
     """All four, into the folder `out`; a few figures of their results, and how many units this process computed."""
     model, genome, computed = place / "model", place / "genome.fa", [0]
     recipe = Recipe.load(
-        "small",
+        "default",
         {"tokenizer.kind": "byte-pair", "tokenizer.vocabulary_tokens": 64, "data.window_bases": 100}
         | {"split.strategy": "random", "data.unknown_bases": "drop"},
     )

@@ -37,7 +37,7 @@ def measured(tmp_path_factory):
         "evaluation.bootstrap_samples": 200,
         "model.settings": TINY,
     }
-    recipe = Recipe.load("small", overrides)
+    recipe = Recipe.load("default", overrides)
     corpus = prepare([genome], folder / "corpus", recipe)
     loaded = tiny_model(k=3, context_tokens=64)
     source = read_simulation(simulation_file(genome))

@@ -22,7 +22,7 @@ def corpus(tmp_path_factory):
     unit = "".join(rng.choice(list("ACGT"), 900))
     texts = {f"r{i}": unit[100 * i :] + "N" + "".join(rng.choice(list("acgt"), 600)) for i in range(6)}
     (folder / "g.fa").write_text("".join(f">{name}\n{text}\n" for name, text in texts.items()))
-    recipe = Recipe.load("small", {"data.window_bases": 300, "split.strategy": "random"})
+    recipe = Recipe.load("default", {"data.window_bases": 300, "split.strategy": "random"})
     return prepare([folder / "g.fa"], folder / "corpus", recipe), recipe
 
 
@@ -61,7 +61,7 @@ def test_more_bases_lower_it_and_another_recipe_has_none(corpus):
     at_fit = forecast(recipe, corpus, module.COUNTED_BASES)
     assert at_fit.bits_per_base == pytest.approx(counted_bits_per_base(corpus, recipe) - module.GAIN_BITS)
     assert 0 < module.GAIN_BITS_A_DOUBLING < module.GAIN_BITS and module.ERROR_BITS > 0
-    assert forecast(Recipe.load("small", {"tokenizer.k": 2}), corpus, 1e7) is None
+    assert forecast(Recipe.load("default", {"tokenizer.k": 2}), corpus, 1e7) is None
 
 
 def test_the_run_says_how_far_it_was_off(tmp_path, capsys):

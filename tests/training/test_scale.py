@@ -14,7 +14,7 @@ from primase.recipe import Recipe
 from primase.tokenizers import kmer_tokenizer
 from primase.training.scale import ASSUMED_MFU, ScalePlan, activation_bytes_per_token, plan_at_scale
 
-SMALL = Recipe.load("small")
+SMALL = Recipe.load("default")
 
 
 def test_the_small_recipe_on_a_human_genome():
@@ -45,13 +45,13 @@ def test_what_changes_what():
     assert plan_at_scale(SMALL, genome_bases=10**7, gpus=4).memory_bytes == base.memory_bytes
     assert plan_at_scale(SMALL, genome_bases=10**9).hours == pytest.approx(100 * base.hours)
     assert plan_at_scale(SMALL, genome_bases=10**7, epochs=0.5).tokens == pytest.approx(base.tokens / 2, abs=1)
-    with_epochs = Recipe.load("small", {"training.epochs": 3})
+    with_epochs = Recipe.load("default", {"training.epochs": 3})
     assert plan_at_scale(with_epochs, genome_bases=10**7).tokens == pytest.approx(3 * base.tokens, abs=2)
 
 
 def test_only_the_experts_that_are_chosen_work():
-    recipe = Recipe.load("small", {"model.preset": "mixtral-17m"})
-    dense = Recipe.load("small", {"model.preset": "mixtral-17m", "model.settings.num_local_experts": 1})
+    recipe = Recipe.load("default", {"model.preset": "mixtral-17m"})
+    dense = Recipe.load("default", {"model.preset": "mixtral-17m", "model.settings.num_local_experts": 1})
     one, other = (plan_at_scale(some, genome_bases=10**7) for some in (recipe, dense))
     assert one.parameters > 3 * other.parameters
     assert one.hours == pytest.approx(other.hours, rel=0.01)  # the router's own products
@@ -66,7 +66,7 @@ def test_numbers_that_cannot_be(name, value):
 
 
 def test_bases_of_a_byte_pair_are_measured_or_given(tmp_path):
-    recipe = Recipe.load("small", {"tokenizer.kind": "byte-pair", "tokenizer.vocabulary_tokens": 64})
+    recipe = Recipe.load("default", {"tokenizer.kind": "byte-pair", "tokenizer.vocabulary_tokens": 64})
     with pytest.raises(RecipeError, match="its bases a token depend on the genome; give a genome too"):
         plan_at_scale(recipe, genome_bases=10**7)
     given = plan_at_scale(recipe, genome_bases=10**7, bases_per_token=4)

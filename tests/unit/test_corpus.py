@@ -19,7 +19,7 @@ from primase.run_lock import LOCK_FILE, RunLock
 
 def recipe(**overrides):
     settings = {"data.window_bases": 100, "split.gap_bases": 0, "split.block_bases": 500}
-    return Recipe.load("small", settings | {key.replace("__", "."): value for key, value in overrides.items()})
+    return Recipe.load("default", settings | {key.replace("__", "."): value for key, value in overrides.items()})
 
 
 def sequence(bases: int, seed: int = 0, alphabet: str = "ACGT") -> str:

@@ -194,7 +194,7 @@ def test_the_seed_decides_and_the_size_of_chunks_does_not(monkeypatch):
 def test_near_identical_strains_stay_together(tmp_path, shared_data):
     """Six genomes of one virus: wherever one is held out, all are; windows as long as most of a genome are refused."""
     file = shared_data / "genomes" / "small" / "NiV_6_Malaysia.fasta.gz"
-    recipe = Recipe.load("small", {"split.strategy": "homology", "data.window_bases": 200})
+    recipe = Recipe.load("default", {"split.strategy": "homology", "data.window_bases": 200})
     corpus = prepare([file], tmp_path / "homology", recipe)
     certificate, _ = corpus.leakage()
     assert certificate.exact_copy_share == certificate.half_kmers_share == 0 and certificate.windows > 20
@@ -206,7 +206,7 @@ def test_near_identical_strains_stay_together(tmp_path, shared_data):
 
 def test_settings_of_older_corpora_keep_their_digest():
     """A setting that is without effect is not part of it."""
-    recipe = Recipe.load("small", {"split.strategy": "blocks"})
+    recipe = Recipe.load("default", {"split.strategy": "blocks"})
     assert recipe.digest("split") == recipe.replace({"split.homology_share": 0.2}).digest("split") == "c4bdc9d024dcedad"
     homology = recipe.replace({"split.strategy": "homology"})
     assert homology.digest("split") != homology.replace({"split.homology_share": 0.2}).digest("split")

@@ -260,7 +260,7 @@ def test_prepare_writes_the_certificate_and_a_corpus_without_one_stays_readable(
     }
     text = random_text(4000)
     file = write_genome(tmp_path / "g.fa", [text, dna.reverse_complement(text[1050:1450]) + random_text(600, seed=3)])
-    corpus = prepare([file], tmp_path / "corpus", Recipe.load("small", settings | {"split.validation_fraction": 0}))
+    corpus = prepare([file], tmp_path / "corpus", Recipe.load("default", settings | {"split.validation_fraction": 0}))
     certificate, windows = corpus.leakage()
     assert certificate.exact_copy_share == 0.4 and windows["is_exact"].tolist() == [True] * 4 + [False] * 6
     assert windows["window"].tolist() == corpus.part("heldout").tolist()
@@ -278,7 +278,7 @@ def test_prepare_writes_the_certificate_and_a_corpus_without_one_stays_readable(
 def test_prepare_writes_none_where_there_is_nothing_to_look_at(tmp_path):
     settings = {"data.window_bases": 100, "split.heldout_fraction": 0, "split.validation_fraction": 0}
     corpus = prepare(
-        [write_genome(tmp_path / "g.fa", [random_text(4000)])], tmp_path / "c", Recipe.load("small", settings)
+        [write_genome(tmp_path / "g.fa", [random_text(4000)])], tmp_path / "c", Recipe.load("default", settings)
     )
     assert corpus.leakage() is None and not list(corpus.folder.glob("leakage*"))
     assert set(np.unique(corpus.windows["part"])) == {PARTS["train"]}

@@ -17,7 +17,7 @@ def test_shipped_recipe_survives_a_round_trip_and_carries_its_name(name):
 
 def test_overrides_take_toml_values_and_bare_words():
     recipe = Recipe.load(
-        "small",
+        "default",
         [
             "training.minutes=2.5",
             "tokenizer.kind=base",
@@ -44,7 +44,7 @@ def test_overrides_take_toml_values_and_bare_words():
 )
 def test_a_mistake_is_named_in_one_line(override, message):
     with pytest.raises(RecipeError, match=message) as raised:
-        Recipe.load("small", [override])
+        Recipe.load("default", [override])
     assert "\n" not in str(raised.value)
 
 
@@ -59,11 +59,11 @@ def test_naming_the_model_one_way_takes_the_place_of_the_other(tmp_path):
 
 def test_a_run_needs_an_end():
     with pytest.raises(RecipeError, match="the training has no end"):
-        Recipe.load("small").replace({"training.minutes": None})
+        Recipe.load("default").replace({"training.minutes": None})
 
 
 def test_missing_and_broken_files_are_named(tmp_path):
-    with pytest.raises(RecipeError, match=r"no readable recipe file.*small"):
+    with pytest.raises(RecipeError, match=r"no readable recipe file.*default"):
         Recipe.load(tmp_path / "absent.toml")
     broken = tmp_path / "broken.toml"
     broken.write_text("name = ")

@@ -22,7 +22,7 @@ def make_rows(tmp_path):
 
     def make(window_bases: int, row_tokens: int, **overrides) -> TrainingRows:
         settings = {"data.window_bases": window_bases, "training.strands": "forward", "training.shift_rows": False}
-        recipe = Recipe.load("small", settings | {key.replace("__", "."): value for key, value in overrides.items()})
+        recipe = Recipe.load("default", settings | {key.replace("__", "."): value for key, value in overrides.items()})
         corpus = prepare([tmp_path / "g.fa"], tmp_path / "corpus", recipe, overwrite=True)
         encoder = SequenceEncoder(load_tokenizer(corpus.folder / "tokenizer"))
         return TrainingRows(corpus, "train", encoder, recipe.training, row_tokens, recipe.seed)

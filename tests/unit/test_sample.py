@@ -33,7 +33,7 @@ def bed(tmp_path):
 def test_a_tally_is_the_sum_over_the_bases_of_each_cell_and_class(genome, bed, tmp_path):
     file, records = genome
     overrides = {"data.window_bases": 100, "split.gap_bases": 0, "split.block_bases": 300}
-    corpus = prepare([file], tmp_path / "corpus", Recipe.load("small", overrides))
+    corpus = prepare([file], tmp_path / "corpus", Recipe.load("default", overrides))
     indices = np.array([0, 1, 2, 4, 5, 19, 20, 21, 29])
     sample = Sample.of_corpus(corpus, indices, bed)
     assert [(place.record, place.start) for place in sample.places] == [

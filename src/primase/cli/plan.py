@@ -36,7 +36,7 @@ Epochs = Annotated[
 
 def command(
     sources: Sources = None,
-    recipe: options.RecipeName = "small",
+    recipe: options.RecipeName = "default",
     settings: options.Settings = None,
     minutes: options.Minutes = None,
     column: options.Column = None,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def command(
     sources: options.Sources,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The corpus folder to write.")],
-    recipe: options.RecipeName = "small",
+    recipe: options.RecipeName = "default",
     settings: options.Settings = None,
     column: options.Column = None,
     overwrite: options.Overwrite = False,

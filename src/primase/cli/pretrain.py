@@ -31,7 +31,7 @@ def command(
             "--recipe",
             "-r",
             metavar="RECIPE",
-            help="demo, fast, small (the default), tutorial, or a TOML file of your own.",
+            help="default, default-gpu, demo, fast, tutorial, or a TOML file of your own.",
         ),
     ] = None,
     settings: options.Settings = None,
@@ -74,7 +74,7 @@ def command(
         if resume is not None:
             own = _recipe_for_resume(resume, recipe, overrides)
         elif resume_if_begun and run.is_begun(output):
-            resume, own = output, _recipe_of_command(output, recipe or "small", overrides)
+            resume, own = output, _recipe_of_command(output, recipe or "default", overrides)
         if resume is not None:
             result = run.resume(
                 resume,
@@ -88,7 +88,7 @@ def command(
             result = run.pretrain(
                 sources,
                 output,
-                recipe or "small",
+                recipe or "default",
                 overrides=overrides,
                 overwrite=overwrite or (resume_if_begun and run.is_run(output)),  # without a checkpoint, as it is
                 on_plan=lambda plan: None if as_json else print_plan(plan),

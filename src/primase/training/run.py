@@ -63,7 +63,7 @@ class PretrainingResult:
 def pretrain(
     sources: str | Path | Sequence[str | Path],
     output: str | Path,
-    recipe: str | Path | Recipe = "small",
+    recipe: str | Path | Recipe = "default",
     *,
     overrides: Iterable[str] | Mapping[str, Any] = (),
     overwrite: bool = False,
