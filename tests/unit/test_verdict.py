@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from primase.evaluation.verdict import ranges, verdict
-from primase.results import Estimate, Rival
+from primase.results import Ensemble, Estimate, Rival
 
 
 def rival(kind: str, bits_per_base: float, model_bits: float, half_width: float = 1.0) -> Rival:
@@ -21,14 +21,24 @@ def rival(kind: str, bits_per_base: float, model_bits: float, half_width: float 
     )
 
 
-def said(model_bits: float, *, copying: float | None = None, orders=(1.98, 1.9, 1.85), blocks: int = 40) -> str:
+def said(model_bits: float, *, copying=None, together=None, orders=(1.98, 1.9, 1.85), blocks: int = 40) -> str:
     rivals = [rival("uniform", 2.0, model_bits)]
     if orders:
         rivals.append(rival("markov", min(orders), model_bits))
     if copying:
         rivals.append(rival("copy-mixture", copying, model_bits, half_width=100.0))
-    headline = Estimate(bits_per_base=model_bits, low=model_bits, high=model_bits, bases=1000)
-    return verdict(headline, rivals, np.array(orders) if orders else None, blocks)
+    ensembles = [
+        Ensemble(
+            kind=kind, name=kind, figure=estimate(bits), rivals=[rival("model", 2.0, bits), rival(other, copying, bits)]
+        )
+        for kind, other, bits in [("frames", "copy-mixture", 1.7), ("with-copy-mixture", "copy-mixture", together)]
+        if together
+    ]
+    return verdict(estimate(model_bits), rivals, np.array(orders) if orders else None, blocks, ensembles)
+
+
+def estimate(bits: float) -> Estimate:
+    return Estimate(bits_per_base=bits, low=bits, high=bits, bases=1000)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +67,14 @@ def test_the_copy_mixture_is_told_apart_from_counting():
         "; does not beat the copy mixture, which is better by 50.0 millibits a base (the interval includes zero)"
     )
     assert "; beats the copy mixture by 100.0 millibits" in said(1.70, copying=1.8)
+
+
+def test_what_the_model_adds_to_the_copy_mixture():
+    assert said(1.80, copying=1.75, together=1.72).endswith(
+        "; with the copy mixture it reaches 1.7200, better than that mixture by 30.0 millibits a base (the interval "
+        "excludes zero)"
+    )
+    assert "it reaches 1.7600, worse than that mixture by 10.0 millibits" in said(1.80, copying=1.75, together=1.76)
 
 
 def test_without_anything_to_count_on():

@@ -11,7 +11,12 @@ Sources = Annotated[
 ]
 RecipeName = Annotated[
     str,
-    typer.Option("--recipe", "-r", metavar="RECIPE", help="default, default-gpu, demo, fast, tutorial, or a TOML file of your own."),
+    typer.Option(
+        "--recipe",
+        "-r",
+        metavar="RECIPE",
+        help="default, default-gpu, demo, fast, tutorial, or a TOML file of your own.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,

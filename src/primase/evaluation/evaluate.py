@@ -199,7 +199,8 @@ def measure(
     untrained = untrained_bits_per_base(loaded, method.model, method.seed, sample, settings.untrained_bases)
     together = _together(loaded, subject, counting, settings, method.seed, progress)
     forward, markov = scored.forward, counting.markov
-    alone = [Priced("model", "the model alone", forward), *counting.of_training()]
+    others = [Priced("model", "the model alone", forward), *counting.of_training()]
+    ensembles = [as_ensemble(one, others, bases, bootstrap, sample.class_names) for one in together]
     by_order = markov.by_order if markov else None
     rivals = [
         as_rival("uniform", "uniform", _constant(2.0, bases), forward, bases, bootstrap),
@@ -229,7 +230,7 @@ def measure(
             if (figure := estimate(forward.classes[:, column], bases.classes[:, column]))
         },
         rivals=rivals,
-        ensembles=[as_ensemble(one, alone, bases, bootstrap, sample.class_names) for one in together],
+        ensembles=ensembles,
         markov_bits_per_base=None if by_order is None else by_order.tolist(),
         best_markov_order=markov.best_order if markov else None,
         true_entropy_bits_per_base=next((rival.bits_per_base for rival in rivals if rival.kind == "source"), None),
@@ -239,7 +240,7 @@ def measure(
         calibration_error=scored.calibration.error(),
         routing=measure_routing(loaded, sample.stretches, sample.finest_labels(), sample.class_names),
         loci=_loci(sample, scored, counting, bases),
-        verdict=verdict(headline, rivals, by_order, bootstrap.blocks),
+        verdict=verdict(headline, rivals, by_order, bootstrap.blocks, ensembles),
     )
 
 

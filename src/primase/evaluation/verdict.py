@@ -1,17 +1,26 @@
 """The verdict in one sentence: which rivals are beaten, by how many millibits, and whether chance could explain it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from primase.results import FEWEST_BLOCKS, Estimate, Rival
+from primase.results import FEWEST_BLOCKS, Ensemble, Estimate, Rival
 
 GUESSING = 2.0
 """Bits per base of whoever knows nothing."""
 
 
-def verdict(headline: Estimate, rivals: list[Rival], by_order: np.ndarray | None, blocks: int) -> str:
+def verdict(
+    headline: Estimate,
+    rivals: list[Rival],
+    by_order: np.ndarray | None,
+    blocks: int,
+    ensembles: Sequence[Ensemble] = (),
+) -> str:
     """One sentence over the rivals that count: Markov models and the copy mixture, or guessing where there are none.
 
-    `by_order`: bits per base of every Markov order. `blocks`: how many the intervals resampled.
+    Then what the model adds to the copy mixture, where `ensembles` has both together. `by_order`: bits per base of
+    every Markov order. `blocks`: how many the intervals resampled.
     """
     of_kind = {rival.kind: rival for rival in rivals}
     said = []
@@ -23,6 +32,8 @@ def verdict(headline: Estimate, rivals: list[Rival], by_order: np.ndarray | None
         said.append(_against(of_kind["uniform"], "uniform guessing", blocks))
     if headline.bits_per_base > GUESSING and by_order is not None:
         said.append("it is worse than guessing")
+    for ensemble in ensembles:
+        said += [_added(ensemble, rival, blocks) for rival in ensemble.rivals if f"with-{rival.kind}" == ensemble.kind]
     return "; ".join(said)
 
 
@@ -41,6 +52,12 @@ def _against(rival: Rival, name: str, blocks: int) -> str:
     if rival.model_advantage_millibits > 0:
         return f"beats {name} by {margin}"
     return f"does not beat {name}, which is better by {margin}"
+
+
+def _added(ensemble: Ensemble, rival: Rival, blocks: int) -> str:
+    what = "better" if rival.model_advantage_millibits > 0 else "worse"
+    margin = _margin(rival, blocks)
+    return f"with the copy mixture it reaches {ensemble.figure.bits_per_base:.4f}, {what} than that mixture by {margin}"
 
 
 def _margin(rival: Rival, blocks: int) -> str:
