@@ -1,5 +1,7 @@
 """bigWig as another implementation (pyBigWig) reads it: values, gaps, many records, zooming out, memory."""
 
+import errno
+import resource
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -113,3 +115,19 @@ def test_what_was_not_finished_is_no_bigwig(tmp_path):
     with pytest.raises(RuntimeError):
         pyBigWig.open(str(tmp_path / "x.bw"))
     assert [file.name for file in tmp_path.iterdir()] == ["x.bw"], "the waiting summaries are gone"
+
+
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.9, 0.999])
+def test_a_disk_that_refuses_is_an_error_wherever_in_the_file(share, values, tmp_path):
+    """Among the values, and among what comes after them; a limit on the size of files stands for the disk."""
+    few = {"long": values["long"][:50_000]}
+    whole = Path(written(tmp_path / "whole.bw", few)).stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * whole), before[1]))
+    try:
+        with pytest.raises(OSError) as raised:
+            written(tmp_path / "x.bw", few)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.errno == errno.EFBIG
+    assert {file.name for file in tmp_path.iterdir()} == {"whole.bw", "x.bw"}
