@@ -76,8 +76,8 @@ def test_hits_are_those_of_brute_force(loaded, made, genome):
     assert [(hit.record, hit.start, hit.end) for hit in hits] == [
         (windows[place].record, windows[place].start, windows[place].end) for place in order
     ]
-    best = int(np.argmax(moved[order[0]] @ asked.T / np.linalg.norm(asked, axis=1)))
-    assert (hits[0].query_start, hits[0].query_end) == [(0, 60), (1, 58), (2, 59)][best]
+    assert np.argmax(moved[order[0]] @ asked.T / np.linalg.norm(asked, axis=1)) > 0, "found in another frame"
+    assert all((hit.query_start, hit.query_end) == (0, 60) for hit in hits), "and named as the window it is"
     np.testing.assert_allclose([hit.similarity for hit in hits], cosines[order], atol=1e-4)
     assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
 
