@@ -117,9 +117,11 @@ def load_model(name_or_folder: str | Path, *, causal: bool = True, may_be_unfit:
             "model.safetensors as transformers saves them"
         ) from error
     if loading["missing_keys"]:
+        is_classifier = causal and "score.weight" in loading["unexpected_keys"]
+        remedy = "give the causal model that the classifier was made of" if is_classifier else "give all of its weights"
         raise ModelError(
             f"{place}: not a complete {'causal language model' if causal else 'model'} "
-            f"(without {sorted(loading['missing_keys'])[0]}); missing weights would be random"
+            f"(without {sorted(loading['missing_keys'])[0]}); missing weights would be random: {remedy}"
         )
     device = hardware.best_device()
     hardware.keep_freed_memory(device)

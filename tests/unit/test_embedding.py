@@ -1,5 +1,7 @@
 """Embedding: pooling over real tokens, whatever shares the batch, in every layer and file form."""
 
+import json
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -107,6 +109,19 @@ def test_a_model_with_weights_missing_is_refused(tmp_path, loaded):
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"not a complete model \(without .*q_proj.weight\)"):
         embed(tmp_path, ["ACGT"])
+
+
+def test_a_classifier_is_no_causal_model(tmp_path, loaded):
+    loaded.model.save_pretrained(tmp_path)
+    loaded.tokenizer.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights.pop("lm_head.weight", None)
+    weights["score.weight"] = weights["model.embed_tokens.weight"][:2].clone()
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((tmp_path / "config.json").read_text()) | {"tie_word_embeddings": False}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="would be random: give the causal model that the classifier was made of"):
+        load_model(tmp_path)
 
 
 def test_unknown_tokens_are_told(loaded):

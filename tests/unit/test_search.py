@@ -76,8 +76,7 @@ def test_hits_are_those_of_brute_force(loaded, made, genome):
     assert [(hit.record, hit.start, hit.end) for hit in hits] == [
         (windows[place].record, windows[place].start, windows[place].end) for place in order
     ]
-    best = int(np.argmax(moved[order[0]] @ asked.T / np.linalg.norm(asked, axis=1)))
-    assert (hits[0].query_start, hits[0].query_end) == [(0, 60), (1, 58), (2, 59)][best]
+    assert all((hit.query_start, hit.query_end) == (0, 60) for hit in hits)
     np.testing.assert_allclose([hit.similarity for hit in hits], cosines[order], atol=1e-4)
     assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
 
@@ -86,7 +85,8 @@ def test_a_copy_in_another_reading_frame_is_found(loaded, made):
     """One base further, its tokens are none of the window's; in its own frame it differs from it at the ends alone."""
     for text in (random_bases(1230)[301:361], reverse_complement(random_bases(1230)[299:359])):
         hit = query(made, [Record("q", text, "")], model=loaded, top=1).hits[0]
-        assert (hit.record, hit.start, hit.query_start > 0) == ("a", 300, True)
+        assert (hit.record, hit.start) == ("a", 300)
+        assert (hit.query_start, hit.query_end) == (0, 60), "the window is named, whatever the frame that found it"
 
 
 def test_a_window_finds_itself_on_either_strand(loaded, made):

@@ -124,10 +124,11 @@ def _records(queries: str | Path | Sequence[str | Path] | Sequence[Record]) -> l
 def _frames(windows: list[Window], k: int | None) -> list[Window]:
     """Of k-mers, each window also in its k - 1 other reading frames, cut so that both strands fall into the frame.
 
-    The tokens of a copy are those of the genome's window only where both begin in the same frame.
+    The tokens of a copy are those of the genome's window only where both begin in the same frame. In whatever frame it
+    is found, it is the window that is named.
     """
     shifted = [
-        replace(one, start=one.start + frame, end=one.end - k + frame, sequence=one.sequence[frame : frame - k])
+        replace(one, sequence=one.sequence[frame : frame - k])
         for one in windows
         for frame in range(1, k or 1)
         if len(one.sequence) >= 2 * k
