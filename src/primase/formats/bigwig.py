@@ -101,6 +101,7 @@ class BigWig:
         data_offset = self._totals_offset + _TOTALS_BYTES
         self._out.seek(0)
         offsets = (self._records_offset, data_offset, index_offset)
+        # What is 0 is of bigBed, or reserved.
         self._out.write(struct.pack("<IHHQQQHH", _FILE, 4, len(self._zooms), *offsets, 0, 0))
         self._out.write(struct.pack("<QQIQ", 0, self._totals_offset, _LARGEST_BLOCK_BYTES, 0))
         self._out.write(zoom_headers)
