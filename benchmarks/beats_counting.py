@@ -1,6 +1,7 @@
 """Does half an hour with a recipe beat counting? Each genome prepared, trained and evaluated within the minutes given.
 
-    python -m benchmarks.beats_counting [--genomes ecoli yeast chr2 | all] [--minutes 30] [--seed 0] -o FOLDER
+    python -m benchmarks.beats_counting [--genomes ecoli yeast chr2 | all] [--minutes 30] [--seed 0]
+        [--set KEY=VALUE ...] -o FOLDER
 
 GENOMES: names of `benchmarks.genomes`, NAME=FILE, or FASTA files; `all` adds those that the recipe was not tuned on.
 The clock runs from the first library that is loaded to the last figure, on the cores at hand. Training gets what
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30, help="for each genome, everything included")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recipe", default="default")
+    parser.add_argument("--set", action="append", default=[], dest="changes", metavar="KEY=VALUE")
     parser.add_argument("--output", "-o", type=Path, required=True)
     settings = parser.parse_args()
     names = list(GENOMES) if settings.genomes == ["all"] else settings.genomes
@@ -42,7 +44,7 @@ def main() -> None:
         for genome in genomes:
             folder = settings.output / genome.name
             try:
-                results.append(measure(genome, settings.recipe, settings.seed, settings.minutes, folder))
+                results.append(measure(genome, settings, folder))
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)  # half of it is of no use, and would be in the way
                 raise
@@ -59,8 +61,8 @@ def _refuse_existing(folder: Path) -> None:
         raise OutputExistsError(f"{folder}: is there already; remove it, or choose another folder with -o")
 
 
-def measure(genome: Genome, recipe_name: str, seed: int, minutes: float, folder: Path) -> dict:
-    """Prepare, train and evaluate one genome within `minutes`, into the new folder `folder`.
+def measure(genome: Genome, settings: argparse.Namespace, folder: Path) -> dict:
+    """Prepare, train and evaluate one genome within `settings.minutes`, into the new folder `folder`.
 
     Raises RecipeError where the minutes leave nothing to train in.
     """
@@ -83,14 +85,14 @@ def measure(genome: Genome, recipe_name: str, seed: int, minutes: float, folder:
         from primase.training.run import pretrain
         from primase.version import __version__
 
-        recipe = Recipe.load(recipe_name, [*genome.settings, f"seed={seed}"])
+        recipe = Recipe.load(settings.recipe, [*genome.settings, *settings.changes, f"seed={settings.seed}"])
         folder.mkdir(parents=True)
         corpus = prepare(genome.files, folder / "corpus", recipe)
     with phase("rehearse"):
         expected = rehearse(corpus, recipe)
-    left = 60 * minutes - (time.perf_counter() - begun) - expected.around_training - expected.evaluation
+    left = 60 * settings.minutes - (time.perf_counter() - begun) - expected.around_training - expected.evaluation
     if left <= 0:
-        needed = (60 * minutes - left) / 60
+        needed = (60 * settings.minutes - left) / 60
         raise RecipeError(
             f"{genome.name}: everything but the training takes {needed:.1f} minutes here; give more --minutes"
         )
@@ -104,8 +106,9 @@ def measure(genome: Genome, recipe_name: str, seed: int, minutes: float, folder:
         "at_most": genome.at_most,
         "aim": genome.aim,
         "recipe": recipe.name,
-        "seed": seed,
-        "minutes": minutes,
+        "changes": settings.changes,
+        "seed": settings.seed,
+        "minutes": settings.minutes,
         "steps": trained.steps,
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "expected_seconds": {

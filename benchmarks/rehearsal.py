@@ -42,7 +42,8 @@ def rehearse(corpus: Corpus, recipe: Recipe) -> Expected:
         "training.epochs": None,
         "training.evaluate_every": "never",
     }
-    measured = corpus.part_bases("heldout") + corpus.part_bases("validation")
+    heldout = corpus.part_bases("heldout")
+    measured = min(heldout, recipe.evaluation.max_bases or heldout) + corpus.part_bases("validation")
     if not measured:
         raise InputError(f"{corpus.folder}: nothing is held out, so there is nothing to evaluate on")
     counted_per_base = corpus.part_bases("train") / measured

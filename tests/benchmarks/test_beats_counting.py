@@ -63,10 +63,13 @@ def test_everything_ends_in_time_and_is_written(tmp_path, monkeypatch, capsys):
     simulate_to_file(genome, bases=30_000, records=2)
     recipe.write_text(Recipe.load("default", TINY).to_toml())
     command = ["beats_counting", "--genomes", genome, "--recipe", recipe, "--minutes", 10, "-o", out]
+    command += ["--set", "evaluation.max_bases=1500"]
     monkeypatch.setattr(sys, "argv", [*map(str, command)])
     main()
     (result,) = json.loads((out / RESULT).read_text())
     assert result["steps"] == 5 and result["seconds"]["all"] <= 600
+    assert result["changes"] == ["evaluation.max_bases=1500"]
+    assert 1500 <= result["evaluation"]["forward"]["bases"] < 3000
     spent = {name: seconds for name, seconds in result["seconds"].items() if name != "all"}
     assert list(spent) == ["prepare", "rehearse", "train", "evaluate"]
     assert sum(spent.values()) == pytest.approx(result["seconds"]["all"], abs=1)
@@ -102,10 +105,11 @@ def test_rows_that_an_evaluation_adds_are_shown():
     assert "a new rival" in lines and "-150.0 (-159.0 to -141.0)" in lines and "the model in company" in lines
 
 
-def test_a_rehearsal_reads_training_bases_and_reckons_with_all_that_is_measured(tmp_path, monkeypatch):
+@pytest.mark.parametrize("max_bases", [None, 1_500])
+def test_a_rehearsal_reads_training_bases_and_reckons_with_all_that_is_measured(max_bases, tmp_path, monkeypatch):
     """Of an evaluation that takes 2 seconds and a millisecond a base, 3 microseconds more for each base counted on."""
     simulate_to_file(tmp_path / "genome.fa", bases=60_000, records=2)
-    recipe = Recipe.load("default", TINY)
+    recipe = Recipe.load("default", TINY).replace({"evaluation.max_bases": max_bases})
     corpus = prepare([tmp_path / "genome.fa"], tmp_path / "corpus", recipe)
     clock, read = [0.0], []
 
@@ -123,7 +127,7 @@ def test_a_rehearsal_reads_training_bases_and_reckons_with_all_that_is_measured(
     monkeypatch.setattr(rehearsal.time, "perf_counter", lambda: clock[0])
     expected = rehearsal.rehearse(corpus, recipe)
     assert expected.around_training == 5
-    measured = corpus.part_bases("heldout") + corpus.part_bases("validation")
+    measured = (max_bases or corpus.part_bases("heldout")) + corpus.part_bases("validation")
     counted = corpus.part_bases("train")
     seconds = rehearsal.SAFETY * (2 + 1e-3 * measured + 3e-6 * counted)
     assert expected.evaluation == pytest.approx(seconds, rel=1e-3)
