@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from primase.run_folder import RunFolder
-from primase.training.forecast import COUNTED_BASES, FITTED_RECIPE, counted_bits_per_base, is_fitted
+from primase.training.forecast import COUNTED_BASES, FITTED_RECIPE, ORDER, counted_bits_per_base, is_fitted
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     points = [read_point(folder) for folder in parser.parse_args().runs]
-    print("| run | bases read | counted, order 8 | reached | forecast from the others | off by |")
+    print(f"| run | bases read | counted, order {ORDER} | reached | forecast from the others | off by |")
     print("|---|---|---|---|---|---|")
     errors = []
     for point in points:
