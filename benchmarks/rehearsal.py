@@ -15,6 +15,7 @@ import numpy as np
 
 from primase.corpus.store import Corpus
 from primase.errors import InputError
+from primase.evaluation.ensembles import LEARNING_BASES
 from primase.evaluation.evaluate import evaluate
 from primase.recipe import Recipe
 from primase.training.run import pretrain
@@ -43,7 +44,8 @@ def rehearse(corpus: Corpus, recipe: Recipe) -> Expected:
         "training.evaluate_every": "never",
     }
     heldout = corpus.part_bases("heldout")
-    measured = min(heldout, recipe.evaluation.max_bases or heldout) + corpus.part_bases("validation")
+    validation = corpus.part_bases("validation")
+    measured = min(heldout, recipe.evaluation.max_bases or heldout) + min(validation, LEARNING_BASES)
     if not measured:
         raise InputError(f"{corpus.folder}: nothing is held out, so there is nothing to evaluate on")
     counted_per_base = corpus.part_bases("train") / measured
