@@ -40,7 +40,8 @@ def main() -> None:
         for genome in genomes:
             _refuse_existing(settings.output / genome.name)
         settings.output.mkdir(parents=True, exist_ok=True)
-        results = json.loads(file.read_text("utf-8")) if file.exists() else []  # of other genomes
+        results = json.loads(file.read_text("utf-8")) if file.exists() else []
+        results = [result for result in results if result["genome"] not in {genome.name for genome in genomes}]
         for genome in genomes:
             folder = settings.output / genome.name
             try:

@@ -47,7 +47,12 @@ def read_point(folder: Path) -> Point:
 
 
 def fit(points: list[Point]) -> tuple[float, float]:
-    """Gain in bits of a run that reads COUNTED_BASES, and of each doubling, by least squares."""
+    """Gain in bits of a run that reads COUNTED_BASES, and of each doubling, by least squares.
+
+    Raises SystemExit where all runs are of one length.
+    """
+    if len({point.doublings for point in points}) < 2:
+        raise SystemExit("runs of one length give no line; give runs of two lengths of at least two genomes each")
     matrix = np.array([[1.0, point.doublings] for point in points])
     gains = np.array([point.counted - point.reached for point in points])
     gain, a_doubling = np.linalg.lstsq(matrix, gains, rcond=None)[0]
@@ -63,7 +68,7 @@ def main() -> None:
     errors = []
     for point in points:
         others = [other for other in points if other.genome != point.genome]
-        gain, a_doubling = fit(others) if len(others) > 1 else (np.nan, np.nan)
+        gain, a_doubling = fit(others)
         expected = point.counted - gain - a_doubling * point.doublings
         errors.append(point.reached - expected)
         print(

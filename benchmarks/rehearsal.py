@@ -1,8 +1,8 @@
 """How long the evaluation of a run will take on this machine, and what a pretraining takes beside its steps.
 
 A model of one step is trained and evaluated twice, on few and on more bases of the training part, each time with as
-many bases to count on as the corpus has for each one to measure. Time is taken to be linear in the bases. Nothing of
-the held-out part is looked at.
+many bases to count on as the corpus has for each one to measure. Time is taken to be linear in the bases. Of the
+held-out part nothing is measured; the self-tests of the model of one step read some of it.
 """
 
 import tempfile

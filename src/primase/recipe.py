@@ -204,7 +204,7 @@ class EvaluationSettings(Settings):
     stride_fraction: float = Field(0.5, gt=0, le=1)
     """Windows longer than the model's context are scored with a sliding context that advances by this share of it."""
     ensembles: bool = True
-    """Measure the mean over the reading frames too, and the model together with the copy mixture: 1 + k more passes."""
+    """Measure the mean over the reading frames too, and the model together with the copy mixture: k more passes."""
     bootstrap_samples: int = Field(1000, ge=10)
     untrained_bases: int = Field(50_000, ge=1)
     """Bases on which the untrained twin is scored: its figure is near log2(vocabulary) / bases a token everywhere."""

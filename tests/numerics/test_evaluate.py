@@ -1,6 +1,7 @@
 """The whole measurement on a small simulated genome, each of its figures got a second time by another way."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from primase.corpus.prepare import prepare
 from primase.dna import codes, reverse_complement
 from primase.errors import InputError, ModelError
 from primase.evaluation.copy_mixture import CopyMixture
+from primase.evaluation.ensembles import can_be_member
 from primase.evaluation.evaluate import Method, Subject, TrainingBases, evaluate, measure
 from primase.evaluation.markov import MarkovModels
 from primase.recipe import EvaluationSettings, ModelSettings, Recipe
 from primase.results import Evaluation
 from primase.scoring import score_windows
+from primase.sequence_encoder import SequenceEncoder
 from primase.simulate import read_simulation, simulate_to_file, simulation_file
+from primase.tokenizers import train_byte_pair_tokenizer
 from tests.models import TINY, tiny_model
 
 
@@ -140,6 +144,21 @@ def test_the_model_in_company(measured):
         weighted = sum(ensemble.classes[name] * part.bases for name, part in evaluation.classes.items())
         assert weighted == pytest.approx(ensemble.figure.bits_per_base * 10_000)
     assert f"with the copy mixture{together.figure.bits_per_base:>29.4f}" in table(evaluation)
+
+
+def test_who_can_be_a_member():
+    """Who predicts a base from the bases before it alone: a byte-pair tokenizer has looked at those behind it too."""
+    assert can_be_member(tiny_model()) and can_be_member(tiny_model(k=4))
+    pairs = train_byte_pair_tokenizer([b"ACGTACGGT" * 50], vocab_size=16, max_token_bases=4)
+    assert not can_be_member(replace(tiny_model(), encoder=SequenceEncoder(pairs)))
+
+
+def test_a_file_may_be_called_as_a_part_is(tmp_path, monkeypatch):
+    saved(tiny_model(), tmp_path / "model")
+    (tmp_path / "heldout").write_text(f">a\n{'ACGTTGCA' * 40}\n")
+    monkeypatch.chdir(tmp_path)
+    alone = evaluate("model", sequences="heldout")
+    assert alone.part == "heldout" and [ensemble.kind for ensemble in alone.ensembles] == ["with-copy-mixture"]
 
 
 def test_the_loci_are_the_bits_of_their_bases(measured):

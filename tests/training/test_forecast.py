@@ -46,6 +46,17 @@ def test_counting_is_that_of_a_dictionary(corpus):
     assert counted_bits_per_base(corpus, recipe) == pytest.approx(bits / bases)
 
 
+def test_pieces_change_nothing_and_no_word_is_no_forecast(corpus, tmp_path, monkeypatch):
+    corpus, recipe = corpus
+    whole = counted_bits_per_base(corpus, recipe)
+    monkeypatch.setattr(module, "PIECE_BASES", 50)
+    assert counted_bits_per_base(corpus, recipe) == whole
+    assert forecast(recipe, corpus, 0) is None
+    (tmp_path / "g.fa").write_text("".join(f">r{i}\nACGTA\n" for i in range(40)))
+    short = Recipe.load("default", {"data.window_bases": 5, "split.strategy": "random"})
+    assert forecast(short, prepare([tmp_path / "g.fa"], tmp_path / "corpus", short), 1e6) is None
+
+
 def test_it_is_for_the_recipe_that_was_fitted_however_long_it_runs():
     fitted = module.FITTED_RECIPE
     assert is_fitted(Recipe.load(fitted, {"training.minutes": 60, "seed": 3, "split.heldout_records": ["IV"]}))

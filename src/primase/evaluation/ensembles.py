@@ -2,7 +2,7 @@
 
 A small network knows what bases follow one another in general; counting and copying know where a stretch stood before.
 Neither sees a base before it is priced, so the ensemble of both is a language model as well, and its bits are those
-of a compressor. It never needs to lose to counting.
+of a compressor.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from primase.results import Ensemble
 from primase.scoring import LoadedModel
 
 LEARNING_BASES = 300_000
-"""Of the validation part, on which the mixture learns how far to trust the model: it settles within some thousands."""
+"""Of the validation part at most, on which the mixture learns how far to trust the model."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,14 @@ class Priced:
     kind: str
     name: str
     tally: Tally
+
+
+def can_be_member(loaded: LoadedModel) -> bool:
+    """Whether what `predict_bases` gives at a base depends on nothing behind it: for single bases and k-mers.
+
+    A byte-pair tokenizer chooses where tokens end with the bases behind in view.
+    """
+    return loaded.encoder.regular_k is not None or int(loaded.encoder.letters_per_token.max()) <= 1
 
 
 def price_ensembles(
@@ -41,7 +49,7 @@ def price_ensembles(
 ) -> list[Priced]:
     """`mixture` has read the training bases; `validation` uint8 ASCII [bases] each are stretches beside the sample.
 
-    A model of single bases or of byte pairs has one reading frame, and no mean over them.
+    For a model that `can_be_member`; one of single bases has one reading frame, and no mean over them.
     Raises ModelError where the tokenizer cannot spell the bases letter by letter.
     """
     frames = loaded.encoder.regular_k or 1
@@ -57,14 +65,17 @@ def price_ensembles(
             progress(done / bases)
 
     with_model = mixture.with_model(validation, predicted(validation))
-    predictions = list(predicted(sample.stretches))
-    priced = []
+    frames_bits: list[np.ndarray] = []
+
+    def heard() -> Iterator[np.ndarray]:
+        for stretch, prediction in zip(sample.stretches, predicted(sample.stretches), strict=True):
+            frames_bits.append(surprisal(prediction, stretch))
+            yield prediction
+
+    together = sample.tally(with_model.surprisal(sample.stretches, heard()))
+    priced = [Priced("with-copy-mixture", "with the copy mixture", together)]
     if frames > 1:
-        pairs = zip(predictions, sample.stretches, strict=True)
-        bits = (surprisal(prediction, stretch) for prediction, stretch in pairs)
-        priced.append(Priced("frames", f"mean over {frames} reading frames", sample.tally(bits)))
-    bits = with_model.surprisal(sample.stretches, predictions)
-    priced.append(Priced("with-copy-mixture", "with the copy mixture", sample.tally(bits)))
+        priced.insert(0, Priced("frames", f"mean over {frames} reading frames", sample.tally(frames_bits)))
     return priced
 
 

@@ -12,7 +12,7 @@ from primase.corpus.store import Corpus, draw_runs
 from primase.errors import InputError
 from primase.evaluation.bits_per_base import BlockBootstrap
 from primase.evaluation.copy_mixture import CopyMixture
-from primase.evaluation.ensembles import LEARNING_BASES, Priced, as_ensemble, price_ensembles
+from primase.evaluation.ensembles import LEARNING_BASES, Priced, as_ensemble, can_be_member, price_ensembles
 from primase.evaluation.leaked import leaked_loss
 from primase.evaluation.loci import choose_loci
 from primase.evaluation.model_bits import ModelBits, model_bits
@@ -289,10 +289,10 @@ def _together(
     seed: int,
     progress: Progress,
 ) -> list[Priced]:
-    if not settings.ensembles:
+    if not settings.ensembles or not can_be_member(loaded):
         return []
     validation: list[np.ndarray] = []
-    if subject.part == "heldout" and len(subject.corpus.part("validation")):
+    if subject.corpus is not None and subject.part == "heldout" and len(subject.corpus.part("validation")):
         drawn = draw_runs(subject.corpus, "validation", LEARNING_BASES, seed)
         validation = list(subject.corpus.iterate_stretches(drawn))
     return price_ensembles(

@@ -1,7 +1,7 @@
 """What a run will reach, before it starts: a line fitted to finished runs, for the recipe that they were made with.
 
-A genome that short words predict badly is hard for a network as well, and each doubling of the bases read takes about
-the same number of millibits off. So the forecast is what counting words of six bases reaches on the validation part,
+A genome that short words predict badly is hard for a network as well, and more bases read take millibits off. So the
+forecast is what counting words of six bases reaches on the validation part,
 less a gain that grows with the logarithm of the bases read. `python -m benchmarks.forecast_fit` makes the constants.
 """
 
@@ -18,13 +18,14 @@ ORDER = 6
 COUNTED_BASES = 2**24
 """Of the training part; more would change the last digit."""
 PSEUDOCOUNT = 0.5
+PIECE_BASES = 2**20
 
 FITTED_RECIPE = "default"
 GAIN_BITS = 0.0615
 """Of a run that reads 2^24 bases."""
 GAIN_BITS_A_DOUBLING = 0.0102
 ERROR_BITS = 0.0397
-"""Largest error of the runs that it was fitted to, each forecast from those of the other genomes."""
+"""Largest error of the four runs that it was fitted to, each forecast from those of the other genomes."""
 
 DURATION = ("epochs", "steps", "minutes", "evaluate_every", "save_every", "log_every", "validation_bases", "patience")
 NUMBERS = ("keep_best", "keep_checkpoints", "precision", "compile", "sharding", "report_to")
@@ -37,7 +38,7 @@ class Forecast:
 
     bits_per_base: float
     error_bits: float
-    """The truth is expected within so much of it, up or down."""
+    """Largest of the few runs that it was fitted to."""
 
     def __str__(self) -> str:
         return f"{self.bits_per_base:.3f} bits per base, give or take {self.error_bits:.3f}"
@@ -45,10 +46,13 @@ class Forecast:
 
 def forecast(recipe: Recipe, corpus: Corpus, bases_read: float) -> Forecast | None:
     """`bases_read` counts a base at each reading. None where no runs of such a recipe were fitted."""
-    if not is_fitted(recipe) or not len(corpus.part("validation")):
+    if not is_fitted(recipe) or bases_read <= 0:
+        return None
+    counted = counted_bits_per_base(corpus, recipe)
+    if counted is None:
         return None
     gain = GAIN_BITS + GAIN_BITS_A_DOUBLING * np.log2(bases_read / COUNTED_BASES)
-    return Forecast(float(counted_bits_per_base(corpus, recipe) - gain), ERROR_BITS)
+    return Forecast(float(counted - gain), ERROR_BITS)
 
 
 def is_fitted(recipe: Recipe) -> bool:
@@ -60,22 +64,28 @@ def is_fitted(recipe: Recipe) -> bool:
     )
 
 
-def counted_bits_per_base(corpus: Corpus, recipe: Recipe) -> float:
-    """Of the validation windows that the training measures, under counts of both strands of the training part."""
+def counted_bits_per_base(corpus: Corpus, recipe: Recipe) -> float | None:
+    """Of the validation windows that the training measures, under counts of both strands of the training part.
+
+    None where they hold no word.
+    """
     training = corpus.iterate_stretches(draw_runs(corpus, "train", COUNTED_BASES, recipe.seed))
     windows = draw_windows(corpus, "validation", recipe.training.validation_bases, recipe.seed)
     counts = _word_counts(training)
     both = (counts + counts[_reverse_complements(ORDER + 1)]).reshape(-1, 4) + PSEUDOCOUNT
     bits = -np.log2(both / both.sum(axis=1, keepdims=True)).reshape(-1)
     seen = _word_counts(corpus.iterate(windows))
-    return float((bits * seen).sum() / max(seen.sum(), 1))
+    return float((bits * seen).sum() / seen.sum()) if seen.any() else None
 
 
 def _word_counts(sequences: Iterable[np.ndarray]) -> np.ndarray:
     """Occurrences of each word of seven bases, int64 [4^7], first base most significant."""
     counts = np.zeros(4 ** (ORDER + 1), np.int64)
-    for sequence in sequences:
-        codes = dna.codes(sequence).astype(np.int64)
+    pieces = (
+        sequence[at : at + PIECE_BASES + ORDER] for sequence in sequences for at in range(0, len(sequence), PIECE_BASES)
+    )
+    for piece in pieces:
+        codes = dna.codes(piece).astype(np.int64)
         places = len(codes) - ORDER
         if places <= 0:
             continue

@@ -54,7 +54,7 @@ class PretrainingResult:
     """Name of the signal that stopped it, or None."""
     warnings: tuple[str, ...]
     forecast: Forecast | None = None
-    """Of `validation_bits_per_base`, as the plan made it; None for a recipe that it was not fitted to."""
+    """Of `validation_bits_per_base`, for the bases that were read; None for a recipe that it was not fitted to."""
     passed_checks: tuple[str, ...] = ()
     """Names of the self-tests of the final model; none where it was interrupted."""
     failed_checks: tuple[str, ...] = ()
@@ -273,7 +273,9 @@ def _train(
         validation_bits_per_base=state.best_metric,
         interrupted=received.name if received else None,
         warnings=warnings,
-        forecast=processes.by_main(lambda: forecast(setup.recipe, setup.corpus, trainer.progress.bases)),
+        forecast=None
+        if received
+        else processes.by_main(lambda: forecast(setup.recipe, setup.corpus, trainer.progress.bases)),
     )
 
 
