@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,6 +49,12 @@ def processor_seconds(command: list[str], attempts: int = 8, enough: float = 0.0
             break
         least = min(least, seconds())
     return least
+
+
+def help_seconds_allowed(limit: float) -> float:
+    """`limit`, or 2.5 times what typer and pydantic take to import just now, where a busy machine makes that longer."""
+    libraries = [sys.executable, "-c", "import typer, pydantic"]
+    return max(limit, 2.5 * processor_seconds(libraries, attempts=4, enough=limit / 2.5))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -70,7 +70,8 @@ def test_torchrun_goes_on_after_a_process_was_killed(launch, undisturbed):
     os.kill(first, signal.SIGKILL)
     assert launcher.wait(240) == 0, log.read_text()
     said = log.read_text()
-    assert said.count("lost another one") == 1 and said.count("Trained 40 steps") == 1, said
+    # It may be ended by the launcher before it has noticed the loss.
+    assert said.count("lost another one") <= 1 and said.count("Trained 40 steps") == 1, said
     assert_same_run(run, undisturbed)
 
 
