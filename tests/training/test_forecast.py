@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from primase.cli.pretrain import _print_end
+from primase.corpus import kmer_spectrum
 from primase.corpus.prepare import prepare
 from primase.dna import reverse_complement
 from primase.recipe import Recipe
@@ -49,7 +50,7 @@ def test_counting_is_that_of_a_dictionary(corpus):
 def test_pieces_change_nothing_and_no_word_is_no_forecast(corpus, tmp_path, monkeypatch):
     corpus, recipe = corpus
     whole = counted_bits_per_base(corpus, recipe)
-    monkeypatch.setattr(module, "PIECE_BASES", 50)
+    monkeypatch.setattr(kmer_spectrum, "PIECE_BASES", 50)
     assert counted_bits_per_base(corpus, recipe) == whole
     assert forecast(recipe, corpus, 0) is None
     (tmp_path / "g.fa").write_text("".join(f">r{i}\nACGTA\n" for i in range(40)))

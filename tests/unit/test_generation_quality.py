@@ -6,10 +6,11 @@ from itertools import product
 import numpy as np
 import pytest
 
+from primase.corpus.kmer_spectrum import both_strands, kmer_counts
 from primase.dna import reverse_complement
 from primase.generation.copies import longest_copies
 from primase.generation.generate import fasta, generate
-from primase.generation.yardsticks import both_strands, divergence_bits, kmer_counts, markov_sample, real_pieces
+from primase.generation.yardsticks import divergence_bits, markov_sample, real_pieces
 from primase.scoring import score_windows
 from tests.models import tiny_model
 

@@ -6,29 +6,19 @@ of a compressor.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from primase.base_predictions import predict_bases, surprisal
 from primase.evaluation.bits_per_base import BlockBootstrap
 from primase.evaluation.copy_mixture import CopyMixture
-from primase.evaluation.rivals import as_rival, bits_per_base_by_class
+from primase.evaluation.rivals import Priced, as_rival, bits_per_base_by_class
 from primase.evaluation.sample import Sample, Tally
 from primase.results import Ensemble
 from primase.scoring import LoadedModel
 
 LEARNING_BASES = 300_000
 """Of the validation part at most, on which the mixture learns how far to trust the model."""
-
-
-@dataclass(frozen=True)
-class Priced:
-    """What a predictor paid for a sample."""
-
-    kind: str
-    name: str
-    tally: Tally
 
 
 def can_be_member(loaded: LoadedModel) -> bool:
@@ -88,8 +78,5 @@ def as_ensemble(
         name=priced.name,
         figure=bootstrap.estimate(priced.tally.cells, bases.cells),
         classes=bits_per_base_by_class(priced.tally, bases, class_names),
-        rivals=[
-            as_rival(other.kind, other.name, other.tally, priced.tally, bases, bootstrap, class_names)
-            for other in others
-        ],
+        rivals=[as_rival(other, priced.tally, bases, bootstrap, class_names) for other in others],
     )

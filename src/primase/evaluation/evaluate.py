@@ -12,7 +12,7 @@ from primase.corpus.store import Corpus, draw_runs
 from primase.errors import InputError
 from primase.evaluation.bits_per_base import BlockBootstrap
 from primase.evaluation.copy_mixture import CopyMixture
-from primase.evaluation.ensembles import LEARNING_BASES, Priced, as_ensemble, can_be_member, price_ensembles
+from primase.evaluation.ensembles import LEARNING_BASES, as_ensemble, can_be_member, price_ensembles
 from primase.evaluation.leaked import leaked_loss
 from primase.evaluation.loci import choose_loci
 from primase.evaluation.model_bits import ModelBits, model_bits
@@ -20,6 +20,7 @@ from primase.evaluation.overlap import share_in_training
 from primase.evaluation.rivals import (
     Counted,
     MarkovRivals,
+    Priced,
     TrainingBases,
     as_rival,
     copy_rival,
@@ -203,9 +204,9 @@ def measure(
     ensembles = [as_ensemble(one, others, bases, bootstrap, sample.class_names) for one in together]
     by_order = markov.by_order if markov else None
     rivals = [
-        as_rival("uniform", "uniform", _constant(2.0, bases), forward, bases, bootstrap),
-        *(as_rival(r.kind, r.name, r.tally, forward, bases, bootstrap, sample.class_names) for r in counting.all()),
-        as_rival("untrained", "untrained twin", _constant(untrained, bases), forward, bases, bootstrap),
+        as_rival(Priced("uniform", "uniform", _constant(2.0, bases)), forward, bases, bootstrap),
+        *(as_rival(rival, forward, bases, bootstrap, sample.class_names) for rival in counting.all()),
+        as_rival(Priced("untrained", "untrained twin", _constant(untrained, bases)), forward, bases, bootstrap),
     ]
     headline = estimate(forward.cells, bases.cells)
     progress("measuring the experts", 0.0)
@@ -259,10 +260,9 @@ class Counting:
         """Those that there are, in the order of the table."""
         return [rival for rival in (self.markov and self.markov.best, self.copying, self.source) if rival]
 
-    def of_training(self) -> list[Priced]:
+    def of_training(self) -> list[Counted]:
         """Those that have read the training bases."""
-        rivals = [rival for rival in (self.markov and self.markov.best, self.copying) if rival]
-        return [Priced(rival.kind, rival.name, rival.tally) for rival in rivals]
+        return [rival for rival in self.all() if rival is not self.source]
 
 
 def _count(

@@ -30,12 +30,18 @@ class TrainingBases:
 
 
 @dataclass(frozen=True)
-class Counted:
-    """A rival that prices base by base."""
+class Priced:
+    """What a predictor paid for a sample."""
 
     kind: str
     name: str
     tally: Tally
+
+
+@dataclass(frozen=True)
+class Counted(Priced):
+    """A rival that prices base by base."""
+
     base_bits: list[np.ndarray]
     """float16 [bases] of each stretch, for pictures."""
 
@@ -117,25 +123,20 @@ def evenly(stretches: list[np.ndarray], bases: int) -> Iterator[np.ndarray]:
 
 
 def as_rival(
-    kind: str,
-    name: str,
-    rival: Tally,
-    model: Tally,
-    bases: Tally,
-    bootstrap: BlockBootstrap,
-    class_names: tuple[str, ...] = (),
+    rival: Priced, model: Tally, bases: Tally, bootstrap: BlockBootstrap, class_names: tuple[str, ...] = ()
 ) -> Rival:
     """The rival beside the model: both are resampled together, so that what is hard for both does not widen it."""
-    advantage = 1000 * bootstrap.ratios(rival.cells - model.cells, bases.cells)
+    paid = rival.tally
+    advantage = 1000 * bootstrap.ratios(paid.cells - model.cells, bases.cells)
     low, high = np.quantile(advantage, (0.025, 0.975))
     return Rival(
-        kind=kind,
-        name=name,
-        bits_per_base=rival.total / bases.total,
-        model_advantage_millibits=1000 * (rival.total - model.total) / bases.total,
+        kind=rival.kind,
+        name=rival.name,
+        bits_per_base=paid.total / bases.total,
+        model_advantage_millibits=1000 * (paid.total - model.total) / bases.total,
         low=low,
         high=high,
-        classes=bits_per_base_by_class(rival, bases, class_names),
+        classes=bits_per_base_by_class(paid, bases, class_names),
     )
 
 

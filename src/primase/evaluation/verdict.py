@@ -33,7 +33,8 @@ def verdict(
     if headline.bits_per_base > GUESSING and by_order is not None:
         said.append("it is worse than guessing")
     for ensemble in ensembles:
-        said += [_added(ensemble, rival, blocks) for rival in ensemble.rivals if f"with-{rival.kind}" == ensemble.kind]
+        if ensemble.kind == "with-copy-mixture":
+            said += [_added(ensemble, rival, blocks) for rival in ensemble.rivals if rival.kind == "copy-mixture"]
     return "; ".join(said)
 
 

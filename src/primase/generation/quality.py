@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from primase.corpus.kmer_spectrum import both_strands, kmer_counts
 from primase.errors import MissingFileError
 from primase.formats import read_records, sequence_files
 from primase.generation.copies import longest_copies
@@ -14,9 +15,7 @@ from primase.generation.results import SampleQuality
 from primase.generation.yardsticks import (
     MARKOV_ORDER,
     SPECTRUM_BASES,
-    both_strands,
     divergence_bits,
-    kmer_counts,
     markov_sample,
     real_pieces,
 )

@@ -11,32 +11,6 @@ MARKOV_ORDER = 3
 """Below the spectrum's k - 1, so that the sample is not right by construction."""
 
 
-def kmer_counts(sequences: Iterable[np.ndarray | bytes], k: int) -> np.ndarray:
-    """int64 [4**k]: every k-mer of A, C, G, T on the strand that is given."""
-    counts = np.zeros(4**k, np.int64)
-    for sequence in sequences:
-        codes = dna.codes(sequence)
-        if len(codes) < k:
-            continue
-        numbers, is_known = np.zeros(len(codes) - k + 1, np.int64), np.ones(len(codes) - k + 1, bool)
-        for place in range(k):
-            letters = codes[place : place + len(numbers)]
-            numbers = numbers * 4 + letters
-            is_known &= letters < dna.UNKNOWN_CODE
-        counts += np.bincount(numbers[is_known], minlength=4**k)
-    return counts
-
-
-def both_strands(counts: np.ndarray) -> np.ndarray:
-    """Counts [4**k] of k-mers together with those of their reverse complements."""
-    k = (len(counts).bit_length() - 1) // 2
-    numbers, other = np.arange(len(counts)), np.zeros(len(counts), np.int64)
-    for _ in range(k):
-        other = other * 4 + 3 - numbers % 4
-        numbers //= 4
-    return counts + counts[other]
-
-
 def divergence_bits(first: np.ndarray, second: np.ndarray) -> float:
     """Jensen-Shannon divergence in bits of two arrays of counts: 0 where they are alike, 1 where nothing is shared."""
     shares = [counts / counts.sum() for counts in (first, second)]
