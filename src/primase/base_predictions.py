@@ -23,6 +23,9 @@ from primase.sequence_encoder import SequenceEncoder
 UNKNOWN = 0.25
 """Probability of each base where there is nothing to predict it from."""
 
+LEAST = 1e-38
+"""Smallest probability of a base that a logarithm is taken of, so that no base costs infinitely much: 126 bits."""
+
 LETTERS = (b"A", b"C", b"G", b"T")
 
 PREDICTIONS_AT_ONCE = 2**24
@@ -64,7 +67,7 @@ def surprisal(predictions: np.ndarray, bases: np.ndarray) -> np.ndarray:
     codes = dna.codes(bases)
     known = codes < 4
     bits = np.full(len(bases), np.nan, np.float32)
-    bits[known] = -np.log2(predictions[known, codes[known]])
+    bits[known] = -np.log2(np.maximum(predictions[known, codes[known]], LEAST, dtype=np.float64))
     return bits
 
 

@@ -137,6 +137,11 @@ def test_other_letters_have_no_prediction_and_case_does_not_matter():
     assert surprisal(np.array([[0.5, 0.25, 0.125, 0.125]]), np.frombuffer(b"g", np.uint8)) == 3
 
 
+def test_a_base_that_was_given_no_probability_costs_a_finite_number_of_bits():
+    impossible = np.array([[0.0, 0.5, 0.5, 0.0]], np.float32)
+    assert 126 < surprisal(impossible, np.frombuffer(b"A", np.uint8))[0] < 127
+
+
 def test_a_tokenizer_that_cannot_spell_a_base_is_refused():
     loaded = byte_pair_model()
     broken = loaded.encoder

@@ -9,11 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from primase import dna
-from primase.base_predictions import predict_bases
+from primase.base_predictions import LEAST, predict_bases
 from primase.scoring import LoadedModel, score_windows
-
-LEAST = 1e-38
-"""Smallest probability of a base, for a logarithm that is finite."""
 
 
 class Edit(NamedTuple):
