@@ -84,12 +84,14 @@ def measure(genome: Genome, settings: argparse.Namespace, folder: Path) -> dict:
         from primase.evaluation.evaluate import evaluate
         from primase.recipe import Recipe
         from primase.training.run import pretrain
+        from primase.training.size import sized_setup
         from primase.version import __version__
 
         recipe = Recipe.load(settings.recipe, [*genome.settings, *settings.changes, f"seed={settings.seed}"])
         folder.mkdir(parents=True)
         corpus = prepare(genome.files, folder / "corpus", recipe)
     with phase("rehearse"):
+        recipe = sized_setup(recipe.replace({"training.minutes": settings.minutes}), corpus).recipe
         expected = rehearse(corpus, recipe)
     left = 60 * settings.minutes - (time.perf_counter() - begun) - expected.around_training - expected.evaluation
     if left <= 0:

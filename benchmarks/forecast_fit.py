@@ -1,9 +1,9 @@
-"""The line behind `primase.training.forecast`, fitted to finished runs, and how far it is off on a genome left out.
+"""The gain behind `primase.training.forecast`, fitted to finished runs, and how far it is off on a genome left out.
 
     python -m benchmarks.forecast_fit RUN [RUN ...]
 
-Each run gives one point: bases read, and how far its validation part is below what counting reaches on it. The error is
-that of each run forecast from the runs of all other genomes, the largest of them.
+Each run gives one point: how far its validation part is below what counting reaches on it, with the excess for its size
+and its reading added. The error is that of each run forecast from the runs of all other genomes, the largest of them.
 """
 
 import argparse
@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from primase.models.build import count_parameters
 from primase.run_folder import RunFolder
-from primase.training.forecast import COUNTED_BASES, FITTED_RECIPE, ORDER, counted_bits_per_base, is_fitted
+from primase.training.forecast import FITTED_RECIPE, ORDER, counted_bits_per_base, excess_bits, is_fitted
+from primase.training.training_setup import TrainingSetup
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,16 @@ class Point:
     name: str
     genome: str
     """Checksum of its first source."""
-    doublings: float
-    """Of COUNTED_BASES, that it read."""
+    parameters: int
+    bases: int
+    """That it read."""
     counted: float
     reached: float
+
+    @property
+    def gain(self) -> float:
+        """Bits per base below counting that a run without end would have come to."""
+        return self.counted - self.reached + excess_bits(self.parameters, self.bases)
 
 
 def read_point(folder: Path) -> Point:
@@ -43,42 +51,29 @@ def read_point(folder: Path) -> Point:
         raise SystemExit(f"{folder}: no measurement in metrics.jsonl; finish the run first")
     counted = counted_bits_per_base(corpus, recipe)
     genome = corpus.description["sources"][0]["sha256"]
-    return Point(folder.name, genome, float(np.log2(bases[-1] / COUNTED_BASES)), counted, min(reached))
-
-
-def fit(points: list[Point]) -> tuple[float, float]:
-    """Gain in bits of a run that reads COUNTED_BASES, and of each doubling, by least squares.
-
-    Raises SystemExit where all runs are of one length.
-    """
-    if len({point.doublings for point in points}) < 2:
-        raise SystemExit("runs of one length give no line; give runs of two lengths of at least two genomes each")
-    matrix = np.array([[1.0, point.doublings] for point in points])
-    gains = np.array([point.counted - point.reached for point in points])
-    gain, a_doubling = np.linalg.lstsq(matrix, gains, rcond=None)[0]
-    return float(gain), float(a_doubling)
+    parameters = count_parameters(TrainingSetup.open(recipe, corpus).config).total
+    return Point(folder.name, genome, parameters, bases[-1], counted, min(reached))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     points = [read_point(folder) for folder in parser.parse_args().runs]
-    print(f"| run | bases read | counted, order {ORDER} | reached | forecast from the others | off by |")
-    print("|---|---|---|---|---|---|")
+    if len({point.genome for point in points}) < 2:
+        raise SystemExit("runs of one genome say nothing of the error on another; give runs of two genomes or more")
+    print(f"| run | parameters | bases read | counted, order {ORDER} | reached | forecast from the others | off by |")
+    print("|---|---|---|---|---|---|---|")
     errors = []
     for point in points:
-        others = [other for other in points if other.genome != point.genome]
-        gain, a_doubling = fit(others)
-        expected = point.counted - gain - a_doubling * point.doublings
+        gain = np.mean([other.gain for other in points if other.genome != point.genome])
+        expected = point.reached + point.gain - gain
         errors.append(point.reached - expected)
         print(
-            f"| {point.name} | {2**point.doublings * COUNTED_BASES:,.0f} | {point.counted:.4f} | {point.reached:.4f} "
+            f"| {point.name} | {point.parameters:,} | {point.bases:,} | {point.counted:.4f} | {point.reached:.4f} "
             f"| {expected:.4f} | {errors[-1]:+.4f} |"
         )
-    gain, a_doubling = fit(points)
-    print(
-        f"\nGAIN_BITS = {gain:.4f}\nGAIN_BITS_A_DOUBLING = {a_doubling:.4f}\nERROR_BITS = {max(map(abs, errors)):.4f}"
-    )
+    gain = np.mean([point.gain for point in points])
+    print(f"\nGAIN_BITS = {gain:.4f}\nERROR_BITS = {max(map(abs, errors)):.4f}")
 
 
 if __name__ == "__main__":

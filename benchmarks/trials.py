@@ -29,6 +29,7 @@ from primase.models.build import build_model, silence_transformers
 from primase.recipe import Recipe
 from primase.training.arguments import training_arguments
 from primase.training.plan import plan_training
+from primase.training.size import sized_setup
 from primase.training.trainer import PretrainingTrainer
 from primase.training.training_setup import TrainingSetup
 from primase.version import __version__
@@ -107,8 +108,8 @@ def train(corpus_folder: Path, recipe: Recipe, seed: int) -> dict:
     """
     silence_transformers()
     corpus = Corpus.open(corpus_folder)
-    fixed = TrainingSetup.open(recipe, corpus)
-    setup = TrainingSetup.open(recipe.replace({"seed": seed}), corpus)
+    fixed = sized_setup(recipe, corpus)
+    setup = TrainingSetup.open(fixed.recipe.replace({"seed": seed}), corpus)
     plan = plan_training(setup)
     setup = setup.resolved(plan.steps, is_compiled=plan.is_compiled)
     changes = {"training.evaluate_every": plan.steps, "training.save_every": plan.steps, "training.keep_best": False}

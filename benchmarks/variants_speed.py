@@ -22,7 +22,7 @@ import torch
 from primase.base_predictions import predict_bases
 from primase.formats import Genome
 from primase.models.build import build_model, configuration
-from primase.recipe import Recipe
+from primase.recipe import ModelSettings
 from primase.scoring import LoadedModel, load_model, score_windows
 from primase.sequence_encoder import SequenceEncoder
 from primase.tokenizers import kmer_tokenizer
@@ -36,7 +36,7 @@ ACGT = np.frombuffer(b"ACGT", np.uint8)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", help="a run or a model folder; by default the recipe default with fresh weights")
+    parser.add_argument("--model", help="a run or a model folder; by default preset qwen3-small with fresh weights")
     parser.add_argument(
         "--context-tokens", type=int, default=341, help="of the fresh model; 341 3-mers are 1,023 bases"
     )
@@ -57,9 +57,9 @@ def main() -> None:
 
 
 def fresh_model(context_tokens: int) -> LoadedModel:
-    """The recipe default with fresh weights: 1.8 M parameters, 3-mers."""
-    recipe, tokenizer = Recipe.load("default"), kmer_tokenizer(3)
-    model = build_model(recipe.model, configuration(recipe.model, tokenizer), seed=0).eval()
+    """Preset qwen3-small with fresh weights: 1.8 M parameters, 3-mers."""
+    settings, tokenizer = ModelSettings(preset="qwen3-small"), kmer_tokenizer(3)
+    model = build_model(settings, configuration(settings, tokenizer), seed=0).eval()
     return LoadedModel(model, tokenizer, SequenceEncoder(tokenizer), context_tokens)
 
 

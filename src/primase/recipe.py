@@ -106,7 +106,7 @@ class ModelSettings(Settings):
     """The architecture: a preset of Primase or a transformers configuration, with single values changed."""
 
     preset: str | None = None
-    """Name of a preset (see `primase.models.presets`)."""
+    """Name of a preset (see `primase.models.presets`); auto: a small dense model of the size that the time is worth."""
     config: str | None = None
     """Folder, file or Hub name of a transformers causal-LM configuration."""
     settings: dict[str, Any] = {}
@@ -264,6 +264,8 @@ class Recipe(Settings):
             changes["training.precision"] = theirs.precision
         if mine.compile == "auto":
             changes["training.compile"] = theirs.compile
+        if self.model.preset == "auto" and other.model.preset is not None:
+            changes["model.preset"] = other.model.preset
         return self.replace(changes)
 
     def to_toml(self) -> str:

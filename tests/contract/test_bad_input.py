@@ -127,7 +127,7 @@ SETTINGS = {
     "split.heldout_records=chr1": "split.heldout_records: must be a list, as in split.heldout_records=['...', '...']",
     "split.heldout_records=['chr1']": "split: heldout_records has no effect on a random split; set split",
     "split.heldout_fraction=0.96": "split: validation_fraction and heldout_fraction leave nothing to train on; lower",
-    "model.preset=bert-base": "model.preset 'bert-base' does not exist; there are mixtral-105m",
+    "model.preset=bert-base": "model.preset 'bert-base' does not exist; there are auto, mixtral-105m",
     "model.config=./absent": "./absent: no such folder; check the path",
     "model.settings.hiden_size=64": "model.settings.hiden_size: a qwen3 configuration has no such value; did you",
     "model.settings.hidden_size=-4": "a qwen3 model cannot be built from this configuration",

@@ -97,7 +97,7 @@ def test_text_says_what_was_done_and_what_to_type_next(primase, inputs, workplac
     prepared = primase("prepare", inputs / "genome.fa", "-o", "corpus", *recipe).out
     assert "corpus: 1 record, random split" in prepared and re.search(r"train +85 windows +5,100 bases", prepared)
     trained = primase("pretrain", "corpus", "-o", "run", *recipe).out
-    assert trained.startswith("The plan:\n  parameters ") and "warning: random split" in trained
+    assert re.match(r"The plan:\n  model +qwen3-tiny\n  parameters ", trained) and "warning: random split" in trained
     assert re.search(r"Trained 2 steps, best on validation \d\.\d{4} bits per base \(step 2\)", trained)
     assert trained.endswith(
         "The model is run/final\nself-tests: 7 of 7 passed\nWhat it is worth:  primase evaluate run\n"

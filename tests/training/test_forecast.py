@@ -12,7 +12,7 @@ from primase.corpus.prepare import prepare
 from primase.dna import reverse_complement
 from primase.recipe import Recipe
 from primase.training import forecast as module
-from primase.training.forecast import ORDER, Forecast, counted_bits_per_base, forecast, is_fitted
+from primase.training.forecast import ORDER, Forecast, counted_bits_per_base, excess_bits, forecast, is_fitted
 from primase.training.run import PretrainingResult
 
 
@@ -52,28 +52,30 @@ def test_pieces_change_nothing_and_no_word_is_no_forecast(corpus, tmp_path, monk
     whole = counted_bits_per_base(corpus, recipe)
     monkeypatch.setattr(kmer_spectrum, "PIECE_BASES", 50)
     assert counted_bits_per_base(corpus, recipe) == whole
-    assert forecast(recipe, corpus, 0) is None
+    assert forecast(recipe, corpus, 100_000, 0) is None
     (tmp_path / "g.fa").write_text("".join(f">r{i}\nACGTA\n" for i in range(40)))
     short = Recipe.load("default", {"data.window_bases": 5, "split.strategy": "random"})
-    assert forecast(short, prepare([tmp_path / "g.fa"], tmp_path / "corpus", short), 1e6) is None
+    assert forecast(short, prepare([tmp_path / "g.fa"], tmp_path / "corpus", short), 100_000, 1e6) is None
 
 
 def test_it_is_for_the_recipe_that_was_fitted_however_long_it_runs():
     fitted = module.FITTED_RECIPE
     assert is_fitted(Recipe.load(fitted, {"training.minutes": 60, "seed": 3, "split.heldout_records": ["IV"]}))
+    assert is_fitted(Recipe.load(fitted, {"model.preset": "qwen3-tiny"}))
     assert is_fitted(Recipe.load(fitted, {"training.steps": 9, "training.minutes": None, "training.precision": "fp32"}))
-    for change in ({"tokenizer.k": 2}, {"training.muon_learning_rate": 0.01}, {"model.preset": "qwen3-tiny"}):
+    for change in ({"tokenizer.k": 2}, {"training.muon_learning_rate": 0.01}, {"model.preset": "mistral-small"}):
         assert not is_fitted(Recipe.load(fitted, change))
 
 
 def test_more_bases_lower_it_and_another_recipe_has_none(corpus):
     corpus, recipe = corpus
-    one, two = (forecast(recipe, corpus, bases) for bases in (1e7, 2e7))
-    assert one.bits_per_base - two.bits_per_base == pytest.approx(module.GAIN_BITS_A_DOUBLING)
-    at_fit = forecast(recipe, corpus, module.COUNTED_BASES)
-    assert at_fit.bits_per_base == pytest.approx(counted_bits_per_base(corpus, recipe) - module.GAIN_BITS)
-    assert 0 < module.GAIN_BITS_A_DOUBLING < module.GAIN_BITS and module.ERROR_BITS > 0
-    assert forecast(Recipe.load("default", {"tokenizer.k": 2}), corpus, 1e7) is None
+    one, two = (forecast(recipe, corpus, 100_000, bases) for bases in (1e7, 2e7))
+    gained = excess_bits(100_000, 1e7) - excess_bits(100_000, 2e7)
+    assert one.bits_per_base - two.bits_per_base == pytest.approx(gained) and gained > 0
+    unbounded = forecast(recipe, corpus, 10**30, 1e30)
+    assert unbounded.bits_per_base == pytest.approx(counted_bits_per_base(corpus, recipe) - module.GAIN_BITS, abs=1e-6)
+    assert module.GAIN_BITS > 0 and unbounded.error_bits == module.ERROR_BITS > 0
+    assert forecast(Recipe.load("default", {"tokenizer.k": 2}), corpus, 100_000, 1e7) is None
 
 
 def test_the_run_says_how_far_it_was_off(tmp_path, capsys):

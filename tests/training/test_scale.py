@@ -14,7 +14,7 @@ from primase.recipe import Recipe
 from primase.tokenizers import kmer_tokenizer
 from primase.training.scale import ASSUMED_MFU, ScalePlan, activation_bytes_per_token, plan_at_scale
 
-SMALL = Recipe.load("default")
+SMALL = Recipe.load("default", {"model.preset": "qwen3-small", "training.epochs": None})
 
 
 def test_the_small_recipe_on_a_human_genome():
@@ -30,6 +30,11 @@ def test_the_small_recipe_on_a_human_genome():
     assert plan.training_state_bytes == 16 * parameters
     assert plan.memory_bytes == 16 * parameters + 8 * 341 * activation_bytes_per_token(config)
     assert {field.name for field in dataclasses.fields(ScalePlan)} == {*plan.origins, "origins"}
+
+
+def test_of_a_size_that_is_left_open_the_largest():
+    left_open = plan_at_scale(Recipe.load("default"), genome_bases=10**9, epochs=1)
+    assert left_open == plan_at_scale(SMALL, genome_bases=10**9, epochs=1)
 
 
 def test_activations_of_a_layer_counted_by_hand():

@@ -112,6 +112,7 @@ def print_plan(plan) -> None:
     bases = f"{plan.train_bases:,} bases"
     state_mib, peak_mib = plan.training_state_bytes / 2**20, plan.peak_memory_bytes / 2**20
     rows = {
+        "model": plan.preset or "from a configuration",
         "parameters": f"{plan.parameters:,}, of which {plan.active_parameters:,} work on a token",
         "training part": f"{bases} in {plan.train_windows:,} windows, {plan.tokens_per_epoch:,} tokens",
         "steps": f"{plan.steps:,} ({plan.epochs:.2f} epochs of {plan.steps_per_epoch:,} steps), {plan.tokens:,} tokens",

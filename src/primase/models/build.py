@@ -19,7 +19,7 @@ from transformers import (
 from primase.errors import ModelError, RecipeError
 from primase.hub import CONFIGURATION_FILES, local_folder
 from primase.models import expert_products, short_attention
-from primase.models.presets import PRESETS
+from primase.models.presets import AUTO, PRESETS, SIZES
 from primase.recipe import ModelSettings
 
 SHORTEST_CONTEXT = 4
@@ -138,8 +138,11 @@ def router_can_learn(config: PreTrainedConfig) -> bool:
 
 def _base_values(settings: ModelSettings) -> dict[str, Any]:
     if settings.preset is not None:
+        if settings.preset == AUTO:
+            raise RecipeError(f"model.preset is auto, chosen when a run begins; name one of {', '.join(SIZES)}")
         if settings.preset not in PRESETS:
-            raise RecipeError(f"model.preset {settings.preset!r} does not exist; there are {', '.join(PRESETS)}")
+            names = ", ".join([AUTO, *PRESETS])
+            raise RecipeError(f"model.preset {settings.preset!r} does not exist; there are {names}")
         return dict(PRESETS[settings.preset])
     try:
         config = AutoConfig.from_pretrained(

@@ -6,6 +6,9 @@ The others are for a CPU or a small genome. Any value can be changed by `model.s
 
 from typing import Any
 
+AUTO = "auto"
+"""In place of a preset: one of SIZES, chosen by `primase.training.size` when a run begins."""
+
 _MIXTRAL_DNA = {
     "model_type": "mixtral",
     "hidden_size": 256,
@@ -23,18 +26,23 @@ _MIXTRAL_DNA = {
     "tie_word_embeddings": False,
 }
 
-_QWEN3_SMALL = {
-    "model_type": "qwen3",
-    "hidden_size": 192,
-    "intermediate_size": 512,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 6,
-    "head_dim": 32,
-    "max_position_embeddings": 1024,
-    "rope_theta": 1e4,
-    "tie_word_embeddings": False,
-}
+HEAD_WIDTH = 32
+
+
+def _qwen3(*, layers: int, width: int, inner: int) -> dict[str, Any]:
+    return {
+        "model_type": "qwen3",
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // HEAD_WIDTH,
+        "num_key_value_heads": width // HEAD_WIDTH,
+        "head_dim": HEAD_WIDTH,
+        "max_position_embeddings": 1024,
+        "rope_theta": 1e4,
+        "tie_word_embeddings": False,
+    }
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mixtral-105m": _MIXTRAL_DNA,
@@ -68,15 +76,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": False,
     },
     # Dense, for a laptop: normalised queries and keys let it train at high rates.
-    "qwen3-tiny": _QWEN3_SMALL
-    | {
-        "hidden_size": 96,
-        "intermediate_size": 256,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 3,
-        "num_key_value_heads": 3,
-    },
-    "qwen3-small": _QWEN3_SMALL,
+    "qwen3-nano": _qwen3(layers=2, width=64, inner=176),
+    "qwen3-tiny": _qwen3(layers=3, width=96, inner=256),
+    "qwen3-mini": _qwen3(layers=4, width=128, inner=352),
+    "qwen3-small": _qwen3(layers=4, width=192, inner=512),
     # Dense with grouped queries and a sliding window, as in Mistral.
     "mistral-small": {
         "model_type": "mistral",
@@ -92,3 +95,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": False,
     },
 }
+
+SIZES = ("qwen3-nano", "qwen3-tiny", "qwen3-mini", "qwen3-small")
+"""Of one family, from 0.1 to 1.8 million parameters with a vocabulary of 3-mers."""

@@ -1,8 +1,10 @@
-"""What a run will reach, before it starts: a line fitted to finished runs, for the recipe that they were made with.
+"""What a run will reach, before it starts: a law fitted to finished runs, for the recipe that they were made with.
 
-A genome that short words predict badly is hard for a network as well, and more bases read take millibits off. So the
-forecast is what counting (order 6) reaches on the validation part, less a gain that grows with the logarithm of the
-bases read. `python -m benchmarks.forecast_fit` makes the constants.
+A genome that short words predict badly is hard for a network as well. So a network without bounds is taken to come to
+what counting (order 6) reaches on the validation part, less a gain; and a run to stay above that by an excess, which
+falls with its parameters and with the bases it reads, each by a power (the form of Hoffmann et al., 2022, "Training
+compute-optimal large language models"). `benchmarks.size_fit` makes the constants of the excess from trials on one
+genome, `benchmarks.forecast_fit` the gain and the error from runs on several.
 """
 
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ import numpy as np
 
 from primase.corpus.kmer_spectrum import both_strands, kmer_counts
 from primase.corpus.store import Corpus, draw_runs, draw_windows
+from primase.models.presets import AUTO, SIZES
 from primase.recipe import Recipe
 
 ORDER = 6
@@ -19,11 +22,15 @@ COUNTED_BASES = 2**24
 PSEUDOCOUNT = 0.5
 
 FITTED_RECIPE = "default"
-GAIN_BITS = 0.0615
-"""Of a run that reads 2^24 bases."""
-GAIN_BITS_A_DOUBLING = 0.0102
-ERROR_BITS = 0.0397
-"""Largest error of the four runs that it was fitted to, each forecast from those of the other genomes."""
+PARAMETERS_EXCESS_BITS = 0.0144
+PARAMETERS_EXPONENT = 0.10
+"""The excess for a million parameters, and the power by which it falls with more of them."""
+BASES_EXCESS_BITS = 0.0160
+BASES_EXPONENT = 0.35
+"""The same of 2^24 bases read."""
+GAIN_BITS = 0.0840
+ERROR_BITS = 0.0238
+"""Largest error of the runs that the gain was fitted to, each forecast from those of the other genomes."""
 
 WITHOUT_EFFECT = {
     *("epochs", "steps", "minutes", "evaluate_every", "save_every", "log_every", "validation_bases", "patience"),
@@ -44,22 +51,31 @@ class Forecast:
         return f"{self.bits_per_base:.3f} bits per base, give or take {self.error_bits:.3f}"
 
 
-def forecast(recipe: Recipe, corpus: Corpus, bases_read: float) -> Forecast | None:
+def excess_bits(parameters: int, bases_read: float) -> float:
+    """Bits per base by which a run stays above what an unbounded one comes to; infinite where nothing is read."""
+    if bases_read <= 0:
+        return float("inf")
+    of_parameters = PARAMETERS_EXCESS_BITS * (parameters / 1e6) ** -PARAMETERS_EXPONENT
+    return of_parameters + BASES_EXCESS_BITS * (bases_read / COUNTED_BASES) ** -BASES_EXPONENT
+
+
+def forecast(recipe: Recipe, corpus: Corpus, parameters: int, bases_read: float) -> Forecast | None:
     """`bases_read` counts a base at each reading. None where no runs of such a recipe were fitted."""
     if not is_fitted(recipe) or bases_read <= 0:
         return None
     counted = counted_bits_per_base(corpus, recipe)
     if counted is None:
         return None
-    gain = GAIN_BITS + GAIN_BITS_A_DOUBLING * np.log2(bases_read / COUNTED_BASES)
-    return Forecast(float(counted - gain), ERROR_BITS)
+    return Forecast(counted - GAIN_BITS + excess_bits(parameters, bases_read), ERROR_BITS)
 
 
 def is_fitted(recipe: Recipe) -> bool:
-    """Whether the recipe is the fitted one but for how long it runs and on what."""
+    """Whether the recipe is the fitted one but for the model's size, for how long it runs and on what."""
     fitted = Recipe.load(FITTED_RECIPE)
     ours, theirs = (one.training.model_dump(exclude=WITHOUT_EFFECT) for one in (recipe, fitted))
-    return (recipe.model, recipe.tokenizer, ours) == (fitted.model, fitted.tokenizer, theirs)
+    is_of_family = recipe.model.preset in (AUTO, *SIZES)
+    model = fitted.model.model_copy(update={"preset": recipe.model.preset})
+    return is_of_family and (recipe.model, recipe.tokenizer, ours) == (model, fitted.tokenizer, theirs)
 
 
 def counted_bits_per_base(corpus: Corpus, recipe: Recipe) -> float | None:

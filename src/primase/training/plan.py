@@ -35,6 +35,8 @@ SAFETY = 0.95
 class Plan:
     """The cost of a run."""
 
+    preset: str | None
+    """Of the model, chosen where the recipe said `auto`; None for a configuration of the user's."""
     parameters: int
     active_parameters: int
     train_bases: int
@@ -49,7 +51,8 @@ class Plan:
     training_seconds: float
     training_state_bytes: int
     peak_memory_bytes: int
-    """Of this process up to the end of the timing, activations and libraries included; on a GPU, of its memory."""
+    """Of this process up to the end of the timing, with activations, libraries and other sizes that were timed; on a
+    GPU, of its memory."""
     is_compiled: bool
     """Whether the layers go through torch.compile; the time that it takes is in none of the figures above."""
     forecast: Forecast | None
@@ -72,8 +75,8 @@ def plan_training(setup: TrainingSetup, processes: int = 1) -> Plan:
     pace = _pace(setup, processes, is_compiled=is_compiled)
     if recipe.training.compile == "auto" and _compiling_pays(setup, pace.steps * pace.seconds_per_step):
         is_compiled, pace = True, _pace(setup, processes, is_compiled=True)
-    tokens = round(pace.tokens_per_epoch * pace.steps / pace.epoch_steps)
     return Plan(
+        preset=recipe.model.preset,
         parameters=parameters.total,
         active_parameters=parameters.active,
         train_bases=corpus.part_bases("train"),
@@ -82,16 +85,21 @@ def plan_training(setup: TrainingSetup, processes: int = 1) -> Plan:
         tokens_per_epoch=round(pace.tokens_per_epoch),
         steps_per_epoch=pace.epoch_steps,
         steps=pace.steps,
-        tokens=tokens,
+        tokens=round(pace.tokens),
         seconds_per_step=pace.seconds_per_step,
         tokens_per_second=pace.tokens_per_epoch / pace.epoch_steps / pace.seconds_per_step,
         training_seconds=pace.steps * pace.seconds_per_step,
         training_state_bytes=BYTES_OF_TRAINING_STATE * parameters.total,
         peak_memory_bytes=hardware.peak_memory_bytes(setup.device),
         is_compiled=is_compiled,
-        forecast=forecast(recipe, corpus, tokens * _bases_per_token(setup)),
+        forecast=forecast(recipe, corpus, parameters.total, pace.tokens * _bases_per_token(setup)),
         warnings=tuple(_warnings(setup, parameters.total)),
     )
+
+
+def bases_read(setup: TrainingSetup, processes: int = 1) -> float:
+    """How many bases the run would read, each at each reading, with layers that are not compiled; times a few steps."""
+    return _pace(setup, processes, is_compiled=False).tokens * _bases_per_token(setup)
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,11 @@ class _Pace:
     tokens_per_epoch: float
     seconds_per_step: float
     steps: int
+
+    @property
+    def tokens(self) -> float:
+        """Of the whole run."""
+        return self.tokens_per_epoch * self.steps / self.epoch_steps
 
 
 def _pace(setup: TrainingSetup, processes: int, *, is_compiled: bool) -> _Pace:

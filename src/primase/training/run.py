@@ -20,7 +20,7 @@ from primase.checks import check
 from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus
 from primase.errors import CheckpointError, InputError, MissingExtraError, RecipeError
-from primase.models.build import build_model, experts, silence_transformers
+from primase.models.build import build_model, count_parameters, experts, silence_transformers
 from primase.own_files import one_line
 from primase.recipe import Recipe
 from primase.report.card import write_card
@@ -34,6 +34,7 @@ from primase.training.arguments import training_arguments
 from primase.training.callbacks import ProgressReport, Report, StopSignals
 from primase.training.forecast import Forecast, forecast
 from primase.training.plan import Plan, plan_training
+from primase.training.size import sized_setup
 from primase.training.stopped import open_stopped
 from primase.training.trainer import PretrainingTrainer, training_batches
 from primase.training.training_setup import CORPUS_SECTIONS, TrainingSetup
@@ -90,7 +91,7 @@ def pretrain(
         def begin() -> Plan:
             with RunFolder.creating(output, overwrite=overwrite, lock=lock) as run:
                 run.recipe_file.write_text(recipe.to_toml(), "utf-8")  # known as a run, even if killed now
-                setup = TrainingSetup.open(recipe, open_or_prepare(sources, run, recipe, on_preparing))
+                setup = sized_setup(recipe, open_or_prepare(sources, run, recipe, on_preparing), workers)
                 plan = plan_training(setup, workers)
                 _write_provenance(run, setup.resolved(plan.steps, is_compiled=plan.is_compiled), workers)
             return plan
@@ -188,7 +189,7 @@ def plan(
     """Prepare into the (temporary) folder `workplace` and say what the run would take, without training."""
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     corpus = open_or_prepare(sources, RunFolder(workplace), recipe, on_preparing)
-    return plan_training(TrainingSetup.open(recipe, corpus))
+    return plan_training(sized_setup(recipe, corpus))
 
 
 def _refuse_launch(recipe: Recipe) -> None:
@@ -273,10 +274,12 @@ def _train(
         validation_bits_per_base=state.best_metric,
         interrupted=received.name if received else None,
         warnings=warnings,
-        forecast=None
-        if received
-        else processes.by_main(lambda: forecast(setup.recipe, setup.corpus, trainer.progress.bases)),
+        forecast=None if received else processes.by_main(lambda: _forecast(setup, trainer.progress.bases)),
     )
+
+
+def _forecast(setup: TrainingSetup, bases_read: int) -> Forecast | None:
+    return forecast(setup.recipe, setup.corpus, count_parameters(setup.config).total, bases_read)
 
 
 def _checked(result: PretrainingResult, on_checking: Callable[[str, float], None]) -> PretrainingResult:

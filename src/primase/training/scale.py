@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from primase.corpus.store import Corpus
 from primase.errors import RecipeError
 from primase.models.build import configuration, count_parameters
+from primase.models.presets import AUTO, SIZES
 from primase.recipe import Recipe
 from primase.tokenizers import base_tokenizer, kmer_tokenizer, load_tokenizer
 from primase.training.plan import BYTES_OF_TRAINING_STATE
@@ -159,6 +160,8 @@ def _bases_per_token(recipe: Recipe, given: float | None, corpus: Corpus | None)
 def _configuration(recipe: Recipe, corpus: Corpus | None) -> PreTrainedConfig:
     tokenizer: PreTrainedTokenizerBase
     model, kind = recipe.model, recipe.tokenizer.kind
+    if model.preset == AUTO:  # on GPUs, where time is not what the size is limited by
+        model = model.model_copy(update={"preset": SIZES[-1]})
     if corpus is not None:
         tokenizer = load_tokenizer(str(corpus.folder / "tokenizer"))
     elif kind == "kmer":
