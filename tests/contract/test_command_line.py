@@ -88,7 +88,9 @@ def test_json_is_alone_on_stdout(primase, inputs, workplace):
         assert outcome.err or arguments[0] == "doctor", "progress goes to stderr"
 
 
-@pytest.mark.parametrize(("gap", "said"), [("N", "1 of 1,260 tokens is unknown"), ("NN", "2 of 1,260 tokens are unknown")])
+@pytest.mark.parametrize(
+    ("gap", "said"), [("N", "1 of 1,260 tokens is unknown"), ("NN", "2 of 1,260 tokens are unknown")]
+)
 def test_prepare_counts_unknown_tokens(gap, said, primase, inputs, workplace):
     backend = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1, "A": 2, "C": 3, "G": 4, "T": 5}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
