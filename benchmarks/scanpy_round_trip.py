@@ -8,9 +8,9 @@ The picture is scanpy's: PCA, neighbours, UMAP, coloured by a column of `obs`.
 
 import argparse
 import json
+from importlib.metadata import version
 from pathlib import Path
 
-import anndata
 import matplotlib.pyplot as plt
 import numpy as np
 import scanpy as sc
@@ -26,7 +26,7 @@ def main() -> None:
     data = sc.read_h5ad(settings.h5ad)
     vectors = np.load(settings.npy)
     found = {
-        "versions": {library.__name__: library.__version__ for library in (sc, anndata, np)},
+        "versions": {library: version(library) for library in ("scanpy", "anndata", "numpy")},
         "shape": list(data.shape),
         "obs": list(data.obs.columns),
         "largest_difference": float(np.abs(data.X - vectors).max()),
