@@ -35,7 +35,7 @@ def main() -> None:
     sc.pp.pca(data)
     sc.pp.neighbors(data)
     sc.tl.umap(data)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4))
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     sc.pl.pca(data, color=settings.colour, ax=axes[0], show=False)
     sc.pl.umap(data, color=settings.colour, ax=axes[1], show=False)
     figure.savefig(settings.output, bbox_inches="tight")
