@@ -126,6 +126,11 @@ class SequenceEncoder:
         return 0 if self.unknown_id is None else int(np.count_nonzero(np.asarray(ids) == self.unknown_id))
 
 
+def unknown_in_words(tokens: int) -> str:
+    """'1 token is unknown to the tokenizer', '2 tokens are unknown to the tokenizer'."""
+    return f"{tokens:,} {'token is' if tokens == 1 else 'tokens are'} unknown to the tokenizer"
+
+
 def _regular_k(backend: Tokenizer) -> int | None:
     """k of the fixed-length tokenizer that this one is equal to, if any, wherever it comes from."""
     parts = json.loads(backend.to_str())

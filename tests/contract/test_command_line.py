@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from primase.cli import app
 from primase.version import __version__
@@ -84,6 +86,21 @@ def test_json_is_alone_on_stdout(primase, inputs, workplace):
         result = json.loads(outcome.out)
         assert {key: result[key] for key in expected} == expected
         assert outcome.err or arguments[0] == "doctor", "progress goes to stderr"
+
+
+@pytest.mark.parametrize(
+    ("gap", "said"), [("N", "1 of 1,260 tokens is unknown"), ("NN", "2 of 1,260 tokens are unknown")]
+)
+def test_prepare_counts_unknown_tokens(gap, said, primase, inputs, workplace):
+    backend = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1, "A": 2, "C": 3, "G": 4, "T": 5}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]").save_pretrained("letters")
+    Path("n.fa").write_text(f">chr1\n{'ACGGT' * 240}{gap}{'A' * (60 - len(gap))}\n")
+    settings = ("tokenizer.kind=pretrained", "tokenizer.name=letters", "data.unknown_bases=keep")
+    options = [word for setting in settings for word in ("--set", setting)]
+    outcome = primase("prepare", "n.fa", "-o", "corpus", "-r", inputs / "tiny.toml", *options)
+    assert outcome.code == 0, outcome.err
+    assert f"  {said} to the tokenizer\n" in outcome.out
 
 
 def _has_cuda() -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 import primase as python_twin
 from tests.contract.conftest import call
+from tests.contract.test_readme import code_blocks
 
 PROBE = ["--label", "label", "--method", "probe"]
 QUICK = [*PROBE, "--no-rivals"]
@@ -99,6 +100,9 @@ def test_long_sequences_and_letters_that_cannot_be_spelled_are_told(primase, inp
     assert outcome.code == 0, outcome.err
     assert "\n1 sequence is longer than the context: cut into windows side by side" in outcome.out
     assert outcome.err.endswith("warning: 2 tokens are unknown to the tokenizer: it cannot spell every base\n")
+    Path("x.fa").write_text(">a\nACGTN\n")
+    outcome = primase("predict", "run", "x.fa", "-o", "q.csv")
+    assert outcome.err.endswith("warning: 1 token is unknown to the tokenizer: it cannot spell every base\n")
 
 
 MISTAKES = {
@@ -201,3 +205,7 @@ def test_the_page_does_what_it_says(primase, inputs, finished_run, workplace):
         outcome = primase(*command.split())
         assert outcome.code == 0, (command, outcome.err)
     assert Path("predictions.csv").is_file()
+    (block,) = code_blocks(page, "python")
+    told: dict = {}
+    exec(block, told)
+    assert told["logits"].shape == (1, 2)

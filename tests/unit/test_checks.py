@@ -63,11 +63,11 @@ def fresh(preset: str = "qwen3-small", k: int = 3) -> LoadedModel:
     return loaded
 
 
-def letter_tokenizer(letters: str) -> PreTrainedTokenizerFast:
-    """Made elsewhere: upper case only, no start token."""
+def letter_tokenizer(letters: str, words: str = ".") -> PreTrainedTokenizerFast:
+    """Made elsewhere: upper case only, no start token; `words` are what is looked up."""
     vocabulary = {token: i for i, token in enumerate(["[UNK]", "[PAD]", *letters])}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(words), "isolated")
     return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]")
 
 
@@ -203,6 +203,12 @@ def test_a_tokenizer_without_a_letter():
     assert not result.passed
     assert result.figure == pytest.approx(lost / (7 * 70 - 3))
     assert f"{lost + 3} tokens were unknown" in result.meaning
+
+
+def test_one_unknown_token_is_told_as_one():
+    """Of the three N in the first window, which this tokenizer takes for one word."""
+    result = results(with_tokenizer(letter_tokenizer("ACGT", words="N+|.")))["tokenizer"]
+    assert result.passed and "saw. 1 token was unknown (N," in result.meaning
 
 
 def test_unknown_bases_are_no_loss():

@@ -130,6 +130,8 @@ def test_unknown_tokens_are_told(loaded):
     assert told == [2]
     with pytest.warns(UserWarning, match="2 tokens are unknown"):
         embed(loaded, ["AC!GT?"])
+    with pytest.warns(UserWarning, match="^1 token is unknown"):
+        embed(loaded, ["ACGT?"])
 
 
 def test_logits_need_an_output_layer(tmp_path, loaded):

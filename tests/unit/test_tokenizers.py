@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primase.errors import InputError, ModelError
-from primase.sequence_encoder import SequenceEncoder
+from primase.sequence_encoder import SequenceEncoder, unknown_in_words
 from primase.tokenizers import (
     _blocks,
     base_tokenizer,
@@ -133,6 +133,15 @@ def test_unknown_letters_are_counted_not_hidden(byte_pair_tokenizer):
         # X, the hyphen, two brackets, P; A is A, D is an IUPAC code.
         assert encoder.unknown_count(ids) == 5
         assert encoder.decode(ids) == b"ACGTACGTNNACGTNNNANN"
+
+
+def test_a_count_of_unknown_tokens_in_words():
+    said = {tokens: unknown_in_words(tokens) for tokens in (1, 2, 1500)}
+    assert said == {
+        1: "1 token is unknown to the tokenizer",
+        2: "2 tokens are unknown to the tokenizer",
+        1500: "1,500 tokens are unknown to the tokenizer",
+    }
 
 
 def test_encoder_attributes():

@@ -25,13 +25,14 @@ def tokenizer(subject: Subject) -> Check:
         lost += _lost_bases(text, encoder.decode(ids))
         bases += int(dna.is_acgt(text).sum())
         unknown += encoder.unknown_count(ids)
+    plural, verb = ("s", "were") if unknown != 1 else ("", "was")
     return checked(
         name="tokenizer",
         figure=lost / max(bases, 1),
         unit="of the bases lost",
         limit=0.0,
         meaning="Sequences were turned into tokens and back; a base that does not come back is one that the model "
-        f"never saw. {unknown:,} tokens were unknown (N, where the tokenizer has none for it).",
+        f"never saw. {unknown:,} token{plural} {verb} unknown (N, where the tokenizer has none for it).",
     )
 
 

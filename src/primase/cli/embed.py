@@ -75,4 +75,6 @@ def lines(result) -> list[str]:
 
 
 def _tell_of_unknown(tokens: int) -> None:
-    typer.echo(f"warning: {tokens:,} tokens are unknown to the tokenizer: it cannot spell every base", err=True)
+    from primase.sequence_encoder import unknown_in_words
+
+    typer.echo(f"warning: {unknown_in_words(tokens)}: it cannot spell every base", err=True)

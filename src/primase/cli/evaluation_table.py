@@ -43,7 +43,9 @@ def table(result: "Evaluation") -> str:
             "the figures say how well they are remembered, not what the model is worth on new ones."
         )
     if result.unknown_tokens:
-        lines.append(f"Warning: {result.unknown_tokens:,} tokens were unknown to the tokenizer.")
+        from primase.sequence_encoder import unknown_in_words
+
+        lines.append(f"Warning: {unknown_in_words(result.unknown_tokens)}.")
     return "\n".join(lines)
 
 

@@ -47,8 +47,9 @@ def command(
             typer.echo(f"  {part:<10} {windows:>12,} windows {bases[part]:>16,} bases{in_gaps}")
     if bases["outside_windows"]:
         typer.echo(f"  {bases['outside_windows']:,} bases are in no window: record ends, and windows with an N")
-    if facts["unknown_tokens"]:
-        typer.echo(f"  {facts['unknown_tokens']:,} of {facts['tokens']:,} tokens are unknown to the tokenizer")
+    if unknown := facts["unknown_tokens"]:
+        verb = "is" if unknown == 1 else "are"
+        typer.echo(f"  {unknown:,} of {facts['tokens']:,} tokens {verb} unknown to the tokenizer")
     if groups := facts["split"].get("homology"):
         typer.echo(
             f"  stretches that resemble each other are on one side: {groups['linked_share']:.1%} of the bases resemble "

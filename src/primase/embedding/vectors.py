@@ -11,6 +11,7 @@ from primase import dna, processes
 from primase.errors import InputError, ModelError
 from primase.formats import read_records
 from primase.scoring import LoadedModel, layer_outputs, load_model, refuse_not_finite
+from primase.sequence_encoder import unknown_in_words
 
 POOLINGS = ("mean", "max", "last")
 SEQUENCES_OF_A_GROUP = 1024
@@ -100,7 +101,7 @@ def load(model: str | Path | LoadedModel, layer: int | str) -> LoadedModel:
 
 
 def _warn_of_unknown(tokens: int) -> None:
-    warnings.warn(f"{tokens:,} tokens are unknown to the tokenizer: it cannot spell every letter", stacklevel=3)
+    warnings.warn(f"{unknown_in_words(tokens)}: it cannot spell every letter", stacklevel=3)
 
 
 def _check_layer(loaded: LoadedModel, layer: int | str) -> int | str:

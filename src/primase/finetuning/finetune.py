@@ -18,6 +18,7 @@ from primase.finetuning.settings import FinetuningSettings
 from primase.finetuning.verdict import Measured, compare, verdict
 from primase.finetuning.windows import TokenRows, token_rows
 from primase.scoring import LoadedModel
+from primase.sequence_encoder import unknown_in_words
 
 Progress = Callable[[str, float], None]
 
@@ -160,7 +161,7 @@ def _note_rows(rows: dict[str, TokenRows], body: LoadedModel, note: Callable[[st
         )
     unknown = sum(part.unknown_tokens for part in rows.values())
     if unknown:
-        note(f"warning: {unknown:,} tokens are unknown to the tokenizer: it cannot spell every letter")
+        note(f"warning: {unknown_in_words(unknown)}: it cannot spell every letter")
 
 
 def _write_test_predictions(run: FinetuningFolder, examples: Examples, logits: np.ndarray) -> None:

@@ -17,6 +17,7 @@ from primase.finetuning.task import Task
 from primase.finetuning.windows import token_rows
 from primase.formats import read_records
 from primase.scoring import LoadedModel, refuse_not_finite
+from primase.sequence_encoder import unknown_in_words
 from primase.whole_files import refuse_unwritable
 
 SEQUENCES_OF_A_GROUP = 512
@@ -142,7 +143,7 @@ def _tell_of_unknown(tokens: int, on_unknown: Callable[[int], None] | None) -> N
     if tokens and on_unknown:
         on_unknown(tokens)
     elif tokens:
-        warnings.warn(f"{tokens:,} tokens are unknown to the tokenizer: it cannot spell every letter", stacklevel=3)
+        warnings.warn(f"{unknown_in_words(tokens)}: it cannot spell every letter", stacklevel=3)
 
 
 def _in_order(task: Task, counts: Counter[str]) -> dict[str, int]:
