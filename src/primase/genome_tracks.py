@@ -90,7 +90,8 @@ def tracks(
         bases, totals = _write(reader, lengths, list(files), writers, strands, piece_bases, progress)
         if not bases:
             raise InputError(f"{genome}: no A, C, G or T in it, so there is nothing that a model could predict")
-    title = f"model {'(in memory)' if isinstance(model, LoadedModel) else model}, strands: {strands}"
+    # A hub is published: the folders that a model lies in are nobody's business.
+    title = f"model {'(in memory)' if isinstance(model, LoadedModel) else Path(model).name}, strands: {strands}"
     hub_contents = [text.encode() for text in (_hub_texts(hub, title, files) if hub else ())]
     processes.by_main(lambda: _write_hub(hub_files, hub_contents))
     return TracksResult(

@@ -154,6 +154,7 @@ def test_the_hub_and_the_session_name_the_tracks(primase, genome, finished_run):
     assert outcome.code == 0, outcome.err
     hub = stanzas("hub/hub.txt")[0]
     assert {"hub", "shortLabel", "longLabel", "genomesFile", "email"} == hub.keys()
+    assert hub["longLabel"] == f"model {Path(finished_run).name}, strands: forward", "not the folders it lies in"
     genomes = stanzas(f"hub/{hub['genomesFile']}")[0]
     assert genomes["genome"] == "hg38"
     shown = stanzas(f"hub/{genomes['trackDb']}")

@@ -14,6 +14,7 @@ from primase.models.compiling import can_compile, compile_layers
 from primase.models.losses import batch_nats
 from primase.recipe import TrainingSettings
 from primase.results import MUCH_LEAKAGE, Leakage
+from primase.sequence_encoder import unknown_in_words
 from primase.training.forecast import Forecast, forecast
 from primase.training.optimizers import MuonWithAdamW
 from primase.training.training_setup import TrainingSetup
@@ -257,7 +258,7 @@ def _warnings(setup: TrainingSetup, parameters: int) -> list[str]:
         warnings.append(_leakage_warning(certificate[0], corpus.description["split"]["strategy"]))
     unknown = corpus.description["unknown_tokens"]
     if unknown:
-        warnings.append(f"{unknown:,} tokens are unknown to the tokenizer: it cannot spell every base of this corpus")
+        warnings.append(f"{unknown_in_words(unknown)}: it cannot spell every base of this corpus")
     return warnings
 
 
