@@ -4,15 +4,17 @@
 
 The rival scores each variant as is usually done: reference and alternative, each strand, and each reading frame of a
 k-mer model, is a row of its own in a forward pass of its own, cut where the score ends, with the same context. It gives
-the same scores; how closely is in the output. With --token-scores both add up whole tokens of one reading: the
-rival makes four forward passes a variant. Times are of the processor on one thread, so that what else runs on the
-machine counts little.
+the same scores; how closely is in the output. With --whole-windows it reads each window to its end, as programs do that
+score windows of one length, and adds up as many bases as before. With --token-scores both add up whole tokens of one
+reading: the rival makes four forward passes a variant. Times are of the processor on one thread, so that what else runs
+on the machine counts little.
 """
 
 import argparse
 import json
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -41,11 +43,14 @@ def main() -> None:
         "--context-tokens", type=int, default=341, help="of the fresh model; 341 3-mers are 1,023 bases"
     )
     parser.add_argument("--token-scores", action="store_true", help="sums over whole tokens, by both")
+    parser.add_argument("--whole-windows", action="store_true", help="read by the rival to their end; scores by base")
     parser.add_argument("--variants", type=int, default=400)
     parser.add_argument("--rival-variants", type=int, default=12, help="how many of them the rivals score")
     parser.add_argument("--per-kilobase", type=float, default=28.0, help="density; 28 is that of 1000 Genomes")
     parser.add_argument("--pairs", type=int, default=5)
     settings = parser.parse_args()
+    if settings.token_scores and settings.whole_windows:
+        parser.error("--whole-windows is for scores by base: with the window's end other tokens would be added up")
     torch.set_num_threads(1)
     loaded = load_model(settings.model) if settings.model else fresh_model(settings.context_tokens)
     with TemporaryDirectory() as folder:
@@ -75,7 +80,7 @@ def measure(loaded: LoadedModel, genome: Genome, settings: argparse.Namespace) -
     some = [int(number) for number in draw.choice(len(changes), settings.rival_variants, replace=False)]
     rates: dict[str, list[float]] = {"shared": [], "separate": []}
     scorer = StrandScorer(loaded, genome, layout, token_scores=settings.token_scores)
-    rival = one_by_one_tokens if settings.token_scores else one_by_one
+    rival = one_by_one_tokens if settings.token_scores else partial(one_by_one, is_whole=settings.whole_windows)
     for _ in range(settings.pairs):
         begun = time.process_time()
         ours = scorer.nats(changes)
@@ -96,20 +101,21 @@ def measure(loaded: LoadedModel, genome: Genome, settings: argparse.Namespace) -
     }
 
 
-def _pairs(scorer: StrandScorer, change: Change) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Of each strand the window and the changed window, cut where the sums end."""
+def _pairs(scorer: StrandScorer, change: Change) -> list[list[tuple[np.ndarray, int]]]:
+    """Of each strand the window and the changed window, each with where its sum ends."""
     pairs = []
     for window, _, _ in scorer.windows([change]):
         (edit,) = window.edits
-        end, changed_end = ends(window, edit, scorer.layout.after_bases)
-        pairs.append((window.bases[:end], edited(window.bases, edit)[:changed_end]))
+        texts = window.bases, edited(window.bases, edit)
+        pairs.append(list(zip(texts, ends(window, edit, scorer.layout.after_bases), strict=True)))
     return pairs
 
 
-def one_by_one(loaded: LoadedModel, scorer: StrandScorer, change: Change) -> list[float]:
+def one_by_one(loaded: LoadedModel, scorer: StrandScorer, change: Change, *, is_whole: bool) -> list[float]:
     nats = []
     for pair in _pairs(scorer, change):
-        before, after = (_nats(next(predict_bases(loaded, [text])), text) for text in pair)
+        read = [(text if is_whole else text[:end], end) for text, end in pair]
+        before, after = (_nats(next(predict_bases(loaded, [text]))[:end], text[:end]) for text, end in read)
         nats.append(after - before)
     return nats
 
@@ -117,7 +123,7 @@ def one_by_one(loaded: LoadedModel, scorer: StrandScorer, change: Change) -> lis
 def one_by_one_tokens(loaded: LoadedModel, scorer: StrandScorer, change: Change) -> list[float]:
     nats = []
     for pair in _pairs(scorer, change):
-        before, after = (next(score_windows(loaded, [text])).nats.sum() for text in pair)
+        before, after = (next(score_windows(loaded, [text[:end]])).nats.sum() for text, end in pair)
         nats.append(before - after)
     return nats
 

@@ -28,6 +28,9 @@ FORWARD_SHARE = 1 / 3
 COMPILING_PAYS_SECONDS = 240
 """Compiling took 21 to 51 seconds, and steps then took about two thirds of their time (docs/speed-log.md)."""
 
+LEAST_TIMED_SECONDS, MOST_TIMED_STEPS = 1.0, 12
+"""Steps of a small model are timed for at least so long, or so often: its first ones are slower than the rest."""
+
 SAFETY = 0.95
 """Share of the time asked for that is planned; the rest is for checkpoints and a noisy machine."""
 
@@ -203,11 +206,14 @@ def _measure(setup: TrainingSetup, *, is_compiled: bool) -> _Speed:
         optimizer = MuonWithAdamW(model, settings, set())
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(setup.precision)
     batches = _spread_batches(setup.rows, setup.collator, min(settings.rows_per_batch, len(setup.rows)))
-    batch_seconds, update_seconds, tokens = [], [], 0
-    for batch in [batches[0], batches[1], *batches]:  # the first two warm up and, where asked to, compile
+    tokens = sum(int((next_tokens(batch["labels"]) != IGNORED_LABEL).sum()) for batch in batches)
+    batch_seconds, update_seconds = [], []
+    for number in range(2 + MOST_TIMED_STEPS):  # the first two warm up and, where asked to, compile
+        if number >= 2 + len(batches) and sum(batch_seconds[2:]) > LEAST_TIMED_SECONDS:
+            break
+        batch = batches[number % len(batches)]
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         targets = next_tokens(batch.pop("labels"))
-        tokens += int((targets != IGNORED_LABEL).sum()) if len(batch_seconds) >= 2 else 0
         begun = time.perf_counter()
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             nats, _ = batch_nats(model, batch, targets, IGNORED_LABEL, unwrapped=model)
