@@ -38,7 +38,9 @@ def trained_run(folder: Path, name: str = "yeast-small", *, experts: int = 0, st
     sources = [{"name": "sacCer3.fa.gz", "bytes": 3_820_548, "sha256": "ab" * 32}]
     (run / "final").mkdir(parents=True)
     _write_corpus(run / "corpus", sources)
-    recipe = Recipe.load("default", {"training.steps": steps, "split.strategy": "blocks"})
+    recipe = Recipe.load(
+        "default", {"training.steps": steps, "split.strategy": "blocks", "model.preset": "qwen3-small"}
+    )
     (run / "recipe.toml").write_text(recipe.to_toml(), "utf-8")
     environment = {
         "schema_version": 1,

@@ -71,7 +71,8 @@ def test_numbers_that_cannot_be(name, value):
 
 
 def test_bases_of_a_byte_pair_are_measured_or_given(tmp_path):
-    recipe = Recipe.load("default", {"tokenizer.kind": "byte-pair", "tokenizer.vocabulary_tokens": 64})
+    byte_pairs = {"tokenizer.kind": "byte-pair", "tokenizer.vocabulary_tokens": 64, "training.epochs": None}
+    recipe = Recipe.load("default", byte_pairs)
     with pytest.raises(RecipeError, match="its bases a token depend on the genome; give a genome too"):
         plan_at_scale(recipe, genome_bases=10**7)
     given = plan_at_scale(recipe, genome_bases=10**7, bases_per_token=4)

@@ -59,7 +59,7 @@ def test_naming_the_model_one_way_takes_the_place_of_the_other(tmp_path):
 
 def test_a_run_needs_an_end():
     with pytest.raises(RecipeError, match="the training has no end"):
-        Recipe.load("default").replace({"training.minutes": None})
+        Recipe.load("default").replace({"training.minutes": None, "training.epochs": None})
 
 
 def test_missing_and_broken_files_are_named(tmp_path):
