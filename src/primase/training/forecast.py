@@ -45,7 +45,7 @@ class Forecast:
 
     bits_per_base: float
     error_bits: float
-    """Largest error of the runs that the line was fitted to."""
+    """Largest error of the runs that the gain was fitted to."""
 
     def __str__(self) -> str:
         return f"{self.bits_per_base:.3f} bits per base, give or take {self.error_bits:.3f}"

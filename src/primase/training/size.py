@@ -25,8 +25,10 @@ def sized_setup(recipe: Recipe, corpus: Corpus, processes: int = 1) -> TrainingS
     for preset in SIZES:
         setup = TrainingSetup.open(recipe.replace({"model.preset": preset}), corpus)
         parameters = count_parameters(setup.config).total
+        if best is not None and parameters > corpus.part_bases("train"):
+            break
         excess = excess_bits(parameters, bases_read(setup, processes))
-        if best is not None and (excess >= least or parameters > corpus.part_bases("train")):
+        if best is not None and excess >= least:
             break  # larger ones are slower still
         best, least = setup, excess
     return best
