@@ -2,9 +2,9 @@
 
 A genome that short words predict badly is hard for a network as well. So a network without bounds is taken to come to
 what counting (order 6) reaches on the validation part, less a gain; and a run to stay above that by an excess, which
-falls with its parameters and with the bases it reads, each by a power (the form of Hoffmann et al., 2022, "Training
-compute-optimal large language models"). `benchmarks.size_fit` makes the constants of the excess from trials on one
-genome, `benchmarks.forecast_fit` the gain and the error from runs on several.
+falls with its parameters and with the bases it reads, each by a power, as long as the other is not what lacks (in the
+manner of Kaplan et al., 2020, "Scaling laws for neural language models", equation 1.5). `benchmarks.size_fit` makes the
+constants of the excess from trials and runs, `benchmarks.forecast_fit` the gain and the error from runs.
 """
 
 from dataclasses import dataclass
@@ -22,12 +22,13 @@ COUNTED_BASES = 2**24
 PSEUDOCOUNT = 0.5
 
 FITTED_RECIPE = "default"
-PARAMETERS_EXCESS_BITS = 0.0144
-PARAMETERS_EXPONENT = 0.10
-"""The excess for a million parameters, and the power by which it falls with more of them."""
-BASES_EXCESS_BITS = 0.0160
-BASES_EXPONENT = 0.35
-"""The same of 2^24 bases read."""
+EXCESS_BITS = 0.1365
+"""The scale of the excess, a mean of genomes: its part for BALANCED_PARAMETERS, and that for BALANCED_BASES read."""
+BALANCED_PARAMETERS, BALANCED_BASES = 50_119, 2**24
+PARAMETERS_EXPONENT, BASES_EXPONENT = 0.05, 0.10
+"""The powers by which the two parts fall with more of each."""
+SHARPNESS = 5
+"""How far the larger of the two parts decides alone: 1 adds them up, infinity takes the larger."""
 GAIN_BITS = 0.0864
 ERROR_BITS = 0.0289
 """Largest error of the runs that the gain was fitted to, each forecast from those of the other genomes."""
@@ -55,8 +56,9 @@ def excess_bits(parameters: int, bases_read: float) -> float:
     """Bits per base by which a run stays above what an unbounded one comes to; infinite where nothing is read."""
     if bases_read <= 0:
         return float("inf")
-    of_parameters = PARAMETERS_EXCESS_BITS * (parameters / 1e6) ** -PARAMETERS_EXPONENT
-    return of_parameters + BASES_EXCESS_BITS * (bases_read / COUNTED_BASES) ** -BASES_EXPONENT
+    of_parameters = (parameters / BALANCED_PARAMETERS) ** (-PARAMETERS_EXPONENT * SHARPNESS)
+    of_bases = (bases_read / BALANCED_BASES) ** (-BASES_EXPONENT * SHARPNESS)
+    return EXCESS_BITS * (of_parameters + of_bases) ** (1 / SHARPNESS)
 
 
 def forecast(recipe: Recipe, corpus: Corpus, parameters: int, bases_read: float) -> Forecast | None:
