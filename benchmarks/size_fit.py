@@ -92,11 +92,9 @@ def main() -> None:
         run = read_point(Path(folder))
         points.append((genome, run.parameters, run.bases, run.reached))
     genomes, *columns = map(np.array, zip(*sorted(points), strict=True))
-    wanted = 3 + 2 * len(np.unique(genomes))
-    if len(points) <= wanted or np.unique(genomes, return_counts=True)[1].min() < 2:
-        raise SystemExit(
-            f"{len(points)} trials of {len(np.unique(genomes))} genomes: two of each, and more than {wanted} in all"
-        )
+    constants = 4 + 2 * len(np.unique(genomes))
+    if len(points) <= constants or np.unique(genomes, return_counts=True)[1].min() < 2:
+        raise SystemExit(f"{len(points)} trials and runs, for {constants} constants; give more, two or more of each genome")
     law = fit(genomes, *columns)
     print("| genome | parameters | bases read | bits per base | the law | off by (millibits) |")
     print("|---|---|---|---|---|---|")

@@ -49,7 +49,7 @@ def draw(run: Path, output: Path) -> None:
     axes.set_ylabel("bits per base")
     axes.set_xlim(0, minutes * 1.06)
     axes.set_ylim(top=min(2.1, axes.get_ylim()[1]))
-    axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(0.62, 1))
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.02, 0.1))
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(output)
