@@ -94,7 +94,7 @@ def main() -> None:
     genomes, *columns = map(np.array, zip(*sorted(points), strict=True))
     constants = 4 + 2 * len(np.unique(genomes))
     if len(points) <= constants or np.unique(genomes, return_counts=True)[1].min() < 2:
-        raise SystemExit(f"{len(points)} trials and runs, for {constants} constants; give more, two or more of each genome")
+        raise SystemExit(f"{len(points)} points for {constants} constants; give more, two or more of each genome")
     law = fit(genomes, *columns)
     print("| genome | parameters | bases read | bits per base | the law | off by (millibits) |")
     print("|---|---|---|---|---|---|")
