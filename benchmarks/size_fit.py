@@ -103,7 +103,7 @@ def main() -> None:
             f"| {genome} | {parameters:,} | {bases:,} | {bits:.4f} | {expected:.4f} | {1e3 * (bits - expected):+.1f} |"
         )
     for genome, limit in law.limits.items():
-        print(f"{genome}: limit {limit:.4f} bits per base, scale {law.scales[genome]:.2f}")
+        print(f"{genome}: limit {limit:.4f} bits per base, scale {law.scales[genome]:.3f}")
     print(f"EXCESS_BITS = {law.excess_bits:.4f}\nBALANCED_PARAMETERS = {law.balanced_parameters:_.0f}")
     print(f"PARAMETERS_EXPONENT, BASES_EXPONENT = {law.parameters_exponent:.2f}, {law.bases_exponent:.2f}")
     print(f"SHARPNESS = {law.sharpness}")
