@@ -18,7 +18,7 @@ def test_bases_are_decoded_from_as_many_bits_as_are_reported():
     training = draw.choice(LETTERS, 3000)
     validation = draw.choice(LETTERS, 100)
     # Something that nobody knows, then something to copy.
-    secret = np.concatenate([draw.choice(LETTERS, 24), training[1000:1036]])
+    secret = np.concatenate([draw.choice(LETTERS, 12), training[1000:1028]])
     loaded = tiny_model(k=3, context_tokens=10)  # 30 bases: the context slides
     mixture = CopyMixture.fit([training], expected_bases=10_000)
     mixture = mixture.with_model([validation], predict_bases(loaded, [validation]))
