@@ -4,10 +4,14 @@ Registered with transformers' interface for experts: the model, its weights and 
 on a processor, and for experts of another build, transformers' own `grouped_mm` is used.
 
 oneDNN compiles a bf16 product anew for each shape, and an expert has another number of tokens each time: a third of the
-stock step's time goes there. Here each expert's tokens are filled up with zeros to a multiple of 32, so that few shapes
-occur; and the tokens of one expert go through both of its layers while they are in the cache.
+stock step's time goes there. A product of few tokens also reaches a fraction of what the processor can do. Here experts
+with about as many tokens form a group: their tokens are filled up with zeros to one of few numbers, and one batched
+product takes them all.
 """
 
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +22,9 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_expe
 
 BF16_MULTIPLE = 32
 """Tokens of an expert are filled up to a multiple of it in bf16."""
+
+STEPS_OF_AN_OCTAVE = 4
+"""Numbers of tokens between one and its double that they are filled up to: more waste less, and make smaller groups."""
 
 
 class _SiluExperts(torch.autograd.Function):
@@ -34,71 +41,104 @@ class _SiluExperts(torch.autograd.Function):
         down: torch.Tensor,
         blocks: "_Blocks",
         dtype: torch.dtype,
+        is_compiled: bool,
     ) -> torch.Tensor:
         """float [choices, width] of `tokens` [tokens, width], `gate_up` [experts, 2 inner, width], `down`
         [experts, width, inner]; a choice is one token at one of its experts."""
-        inner = down.shape[2]
         x = blocks.spread(tokens.to(dtype))
-        both = x.new_empty(len(x), 2 * inner)
-        activations = x.new_empty(len(x), inner)
+        both = x.new_empty(len(x), gate_up.shape[1])
+        working_gate_up = [group.weights(gate_up, dtype) for group in blocks.groups]
+        for group, weights in zip(blocks.groups, working_gate_up, strict=True):
+            torch.bmm(group.of(x), weights.transpose(1, 2), out=group.of(both))
+        activations = (_compiled_gated if is_compiled else _gated)(both)
         y = torch.empty_like(x)
-        for expert, block in blocks:
-            torch.mm(x[block], gate_up[expert].to(dtype).t(), out=both[block])
-            gate, up = both[block].chunk(2, dim=1)
-            torch.mul(functional.silu(gate), up, out=activations[block])
-            torch.mm(activations[block], down[expert].to(dtype).t(), out=y[block])
-        context.save_for_backward(x, both, activations, gate_up, down)
-        context.blocks, context.token_dtype = blocks, tokens.dtype
+        working_down = [group.weights(down, dtype) for group in blocks.groups]
+        for group, weights in zip(blocks.groups, working_down, strict=True):
+            torch.bmm(group.of(activations), weights.transpose(1, 2), out=group.of(y))
+        context.save_for_backward(x, both, activations, gate_up, down, *working_gate_up, *working_down)
+        context.blocks, context.token_dtype, context.is_compiled = blocks, tokens.dtype, is_compiled
         return y[blocks.place]
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> tuple:
-        x, both, activations, gate_up, down = context.saved_tensors
-        blocks, dtype, inner = context.blocks, x.dtype, down.shape[2]
+        x, both, activations, gate_up, down, *working = context.saved_tensors
+        blocks = context.blocks
         dy = torch.zeros_like(x)
-        dy[blocks.place] = gradient.to(dtype)
-        dx = torch.empty_like(x)
-        d_both = x.new_empty(blocks.longest, 2 * inner)
-        d_gate_up, d_down = torch.zeros_like(gate_up), torch.zeros_like(down)
-        for expert, block in blocks:
-            gate, up = both[block].chunk(2, dim=1)
-            d_activations = dy[block] @ down[expert].to(dtype)
-            d_gate, d_up = (half[: len(gate)] for half in d_both.chunk(2, dim=1))
-            torch.mul(d_activations, functional.silu(gate), out=d_up)
-            torch.mul(torch.ops.aten.silu_backward(d_activations, gate), up, out=d_gate)
-            torch.mm(d_both[: len(gate)], gate_up[expert].to(dtype), out=dx[block])
-            d_down[expert] = dy[block].t() @ activations[block]
-            d_gate_up[expert] = d_both[: len(gate)].t() @ x[block]
-        return blocks.gather_sum(dx).to(context.token_dtype), d_gate_up, d_down, None, None
+        dy[blocks.place] = gradient.to(x.dtype)
+        d_activations, d_down = blocks.backward(dy, activations, down, working[len(blocks.groups) :])
+        d_both = (_compiled_gated_backward if context.is_compiled else _gated_backward)(d_activations, both)
+        dx, d_gate_up = blocks.backward(d_both, x, gate_up, working[: len(blocks.groups)])
+        return blocks.gather_sum(dx).to(context.token_dtype), d_gate_up, d_down, None, None, None
+
+
+def _gated(both: torch.Tensor) -> torch.Tensor:
+    """[rows, inner]: silu(gate) * up of `both` [rows, 2 inner]."""
+    gate, up = both.chunk(2, dim=1)
+    return functional.silu(gate) * up
+
+
+def _gated_backward(gradient: torch.Tensor, both: torch.Tensor) -> torch.Tensor:
+    """[rows, 2 inner]: the gradient of `both`."""
+    gate, up = both.chunk(2, dim=1)
+    return torch.cat((torch.ops.aten.silu_backward(gradient * up, gate), gradient * functional.silu(gate)), dim=1)
+
+
+_compiled_gated = torch.compile(_gated, dynamic=True)
+_compiled_gated_backward = torch.compile(_gated_backward, dynamic=True)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Experts with equally many rows, zeros among them, one expert's after the other's."""
+
+    experts: list[int]
+    first: int
+    rows: int
+    """Of each expert."""
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """[experts of the group, rows, width]: a view of `tensor` [all rows, width]."""
+        stop = self.first + len(self.experts) * self.rows
+        return tensor[self.first : stop].view(len(self.experts), self.rows, -1)
+
+    def weights(self, weights: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """[experts of the group, ...] of `weights` [experts, ...], in `dtype`."""
+        if len(self.experts) == 1:
+            return weights[self.experts[0]].to(dtype)[None]
+        # One by one: to pick and to convert at once would be two passes over the weights.
+        chosen = weights.new_empty((len(self.experts), *weights.shape[1:]), dtype=dtype)
+        for place, expert in enumerate(self.experts):
+            chosen[place].copy_(weights[expert])
+        return chosen
 
 
 class _Blocks:
-    """Where the tokens of each expert lie when they are sorted by expert, each expert's block filled up with zeros."""
+    """Where the tokens of each expert lie when they are sorted by expert, each expert's filled up with zeros."""
 
-    def __init__(self, chosen: torch.Tensor, experts: int, multiple: int) -> None:
-        """`chosen` int64 [tokens, experts a token]."""
+    def __init__(self, chosen: torch.Tensor, experts: int, filled: Callable[[int], int]) -> None:
+        """`chosen` int64 [tokens, experts a token]; `filled`: how many rows an expert of so many tokens gets."""
         self.per_token = chosen.shape[1]
         flat = chosen.flatten()
         counts = flat.bincount(minlength=experts)
-        filled = (counts + multiple - 1) // multiple * multiple
-        stops = filled.cumsum(0)
+        by_rows = defaultdict(list)
+        for expert, tokens in enumerate(counts.tolist()):
+            by_rows[filled(tokens)].append(expert)
+        self.idle = by_rows.pop(0, [])
+        """Experts without a token."""
+        self.groups: list[_Group] = []
+        self.rows = 0
+        starts = [0] * experts
+        for rows, members in sorted(by_rows.items()):
+            self.groups.append(_Group(members, self.rows, rows))
+            for expert in members:
+                starts[expert] = self.rows
+                self.rows += rows
         order = flat.argsort(stable=True)
         sorted_experts = flat[order]
         rank = torch.arange(len(flat)) - (counts.cumsum(0) - counts)[sorted_experts]
         self.place = torch.empty_like(order)
         """int64 [choices]: the row of each choice among the sorted ones."""
-        self.place[order] = (stops - filled)[sorted_experts] + rank
-        self.rows = int(stops[-1])
-        self.longest = int(filled.max())
-        self._slices = [
-            (expert, slice(stop - rows, stop))
-            for expert, (stop, rows) in enumerate(zip(stops.tolist(), filled.tolist(), strict=True))
-            if rows
-        ]
-
-    def __iter__(self):
-        """Pairs of an expert and the slice of its rows; experts without a token are passed over."""
-        return iter(self._slices)
+        self.place[order] = torch.tensor(starts)[sorted_experts] + rank
 
     def spread(self, tokens: torch.Tensor) -> torch.Tensor:
         """[rows, width]: each token at the place of each of its choices, zeros in between."""
@@ -111,6 +151,30 @@ class _Blocks:
         gathered = rows[self.place]
         return gathered.unflatten(0, (-1, self.per_token)).sum(1) if self.per_token > 1 else gathered
 
+    def backward(
+        self, gradient: torch.Tensor, inputs: torch.Tensor, weights: torch.Tensor, working: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gradients of `inputs` [rows, in] and `weights` [experts, out, in], given that [rows, out] of their product.
+
+        `working`: the weights of each group as they were multiplied.
+        """
+        d_inputs, d_weights = torch.empty_like(inputs), torch.empty_like(weights)
+        for group, used in zip(self.groups, working, strict=True):
+            torch.bmm(group.of(gradient), used, out=group.of(d_inputs))
+            products = torch.bmm(group.of(gradient).transpose(1, 2), group.of(inputs))
+            for expert, product in zip(group.experts, products, strict=True):
+                d_weights[expert].copy_(product)
+        for expert in self.idle:
+            d_weights[expert].zero_()
+        return d_inputs, d_weights
+
+
+def _filled(tokens: int) -> int:
+    """Rows in bf16: a multiple of BF16_MULTIPLE, and of few numbers beyond."""
+    octave = 1 << max(tokens - 1, 0).bit_length()  # the power of two that they fit in
+    step = max(octave // (2 * STEPS_OF_AN_OCTAVE), BF16_MULTIPLE)
+    return -(-tokens // step) * step
+
 
 def experts_forward(
     self: nn.Module, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
@@ -118,7 +182,8 @@ def experts_forward(
     """float [tokens, width]; `self` is the model's module of experts, its arguments are those of transformers."""
     if not _is_silu_on_processor(self, hidden_states):
         return grouped_mm_experts_forward(self, hidden_states, top_k_index, top_k_weights)
-    outputs = _silu_experts(hidden_states, top_k_index, self.gate_up_proj, self.down_proj)
+    is_compiled = torch.compiler.is_compiling()
+    outputs = _silu_experts(hidden_states, top_k_index, self.gate_up_proj, self.down_proj, is_compiled)
     if top_k_index.shape[1] == 1:
         return outputs * top_k_weights.to(outputs.dtype)
     return (outputs.unflatten(0, top_k_index.shape) * top_k_weights.to(outputs.dtype)[..., None]).sum(1)
@@ -126,13 +191,13 @@ def experts_forward(
 
 @torch.compiler.disable
 def _silu_experts(
-    tokens: torch.Tensor, chosen: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor
+    tokens: torch.Tensor, chosen: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor, is_compiled: bool
 ) -> torch.Tensor:
     """float [tokens x experts a token, width]: what each chosen expert makes of its token, not weighed yet."""
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else tokens.dtype
-    blocks = _Blocks(chosen, len(down), BF16_MULTIPLE if dtype == torch.bfloat16 else 1)
+    blocks = _Blocks(chosen, len(down), _filled if dtype == torch.bfloat16 else int)
     with torch.autocast("cpu", enabled=False):
-        return _SiluExperts.apply(tokens, gate_up, down, blocks, dtype)
+        return _SiluExperts.apply(tokens, gate_up, down, blocks, dtype, is_compiled)
 
 
 def _is_silu_on_processor(module: nn.Module, hidden_states: torch.Tensor) -> bool:
