@@ -10,6 +10,7 @@ padding. An optimizer step belongs to 1,600 windows; a round takes fewer, and so
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,9 @@ STOCK = {
 }
 WINDOWS_OF_A_TRIAL = {"grouped_mm": 256, "eager": 256, "batched_mm": 32}
 """`batched_mm` copies an expert's weights for every token: some minutes for more."""
+WARM_UP_ROUNDS = 3
+"""A product is compiled for each new length of a row, and layers for their first batch; a run has hundreds of steps."""
+
 TUTORIAL = {
     "experts": "grouped_mm",
     "rows": 32,
@@ -128,11 +132,12 @@ def try_stock(common: dict, has_bf16: bool) -> dict[str, float]:
 
 
 def alternate(arms: dict, common: dict, rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Tokens a second of each arm in each round, and its peak memory in MB; a first round warms up."""
+    """Tokens a second of each arm in each round, and its peak memory in MB, after rounds that warm up."""
     running = {name: Arm(name, common | arm) for name, arm in arms.items()}
     try:
-        for arm in running.values():
-            arm.turn()
+        for _ in range(WARM_UP_ROUNDS):
+            for arm in running.values():
+                arm.turn()
         speeds = {name: [] for name in arms}
         for _ in range(rounds):
             for name, arm in running.items():
@@ -148,8 +153,11 @@ class Arm:
 
     def __init__(self, name: str, settings: dict) -> None:
         self.name, self.peak_memory_mb = name, 0.0
+        # An import of primase sets it, and is no part of a stock arm.
+        stock = {} if settings.get("is_primase") else {"THP_MEM_ALLOC_ENABLE": "0"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.training_speed", "--arm", json.dumps(settings)],
+            env=os.environ | stock,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

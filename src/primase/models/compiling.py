@@ -10,6 +10,7 @@ from torch._inductor.exc import InvalidCxxCompiler
 from transformers import PreTrainedModel
 
 from primase.errors import MissingExtraError
+from primase.models import bf16_kernels
 
 
 def can_compile(device: torch.device) -> bool:
@@ -30,6 +31,8 @@ def compile_layers(model: PreTrainedModel) -> None:
             "training.compile is yes, which needs a C++ compiler; install g++ (sudo apt-get install g++; on macOS "
             "xcode-select --install), or set training.compile=no"
         )
+    if model.device.type == "cpu":
+        bf16_kernels.build()
     for module in model.modules():
         if type(module).__name__ in (model._no_split_modules or ()):
             module.compile(dynamic=True)

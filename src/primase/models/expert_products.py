@@ -20,6 +20,8 @@ from torch.nn import functional
 from transformers.activations import SiLUActivation
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_experts_forward
 
+from primase.models import bf16_kernels
+
 BF16_MULTIPLE = 32
 """Tokens of an expert are filled up to a multiple of it in bf16."""
 
@@ -41,7 +43,6 @@ class _SiluExperts(torch.autograd.Function):
         down: torch.Tensor,
         blocks: "_Blocks",
         dtype: torch.dtype,
-        is_compiled: bool,
     ) -> torch.Tensor:
         """float [choices, width] of `tokens` [tokens, width], `gate_up` [experts, 2 inner, width], `down`
         [experts, width, inner]; a choice is one token at one of its experts."""
@@ -50,13 +51,13 @@ class _SiluExperts(torch.autograd.Function):
         working_gate_up = [group.weights(gate_up, dtype) for group in blocks.groups]
         for group, weights in zip(blocks.groups, working_gate_up, strict=True):
             torch.bmm(group.of(x), weights.transpose(1, 2), out=group.of(both))
-        activations = (_compiled_gated if is_compiled else _gated)(both)
+        activations = _gated(both)
         y = torch.empty_like(x)
         working_down = [group.weights(down, dtype) for group in blocks.groups]
         for group, weights in zip(blocks.groups, working_down, strict=True):
             torch.bmm(group.of(activations), weights.transpose(1, 2), out=group.of(y))
         context.save_for_backward(x, both, activations, gate_up, down, *working_gate_up, *working_down)
-        context.blocks, context.token_dtype, context.is_compiled = blocks, tokens.dtype, is_compiled
+        context.blocks, context.token_dtype = blocks, tokens.dtype
         return y[blocks.place]
 
     @staticmethod
@@ -66,9 +67,9 @@ class _SiluExperts(torch.autograd.Function):
         dy = torch.zeros_like(x)
         dy[blocks.place] = gradient.to(x.dtype)
         d_activations, d_down = blocks.backward(dy, activations, down, working[len(blocks.groups) :])
-        d_both = (_compiled_gated_backward if context.is_compiled else _gated_backward)(d_activations, both)
+        d_both = _gated_backward(d_activations, both)
         dx, d_gate_up = blocks.backward(d_both, x, gate_up, working[: len(blocks.groups)])
-        return blocks.gather_sum(dx).to(context.token_dtype), d_gate_up, d_down, None, None, None
+        return blocks.gather_sum(dx).to(context.token_dtype), d_gate_up, d_down, None, None
 
 
 def _gated(both: torch.Tensor) -> torch.Tensor:
@@ -81,10 +82,6 @@ def _gated_backward(gradient: torch.Tensor, both: torch.Tensor) -> torch.Tensor:
     """[rows, 2 inner]: the gradient of `both`."""
     gate, up = both.chunk(2, dim=1)
     return torch.cat((torch.ops.aten.silu_backward(gradient * up, gate), gradient * functional.silu(gate)), dim=1)
-
-
-_compiled_gated = torch.compile(_gated, dynamic=True)
-_compiled_gated_backward = torch.compile(_gated_backward, dynamic=True)
 
 
 @dataclass(frozen=True)
@@ -182,8 +179,11 @@ def experts_forward(
     """float [tokens, width]; `self` is the model's module of experts, its arguments are those of transformers."""
     if not _is_silu_on_processor(self, hidden_states):
         return grouped_mm_experts_forward(self, hidden_states, top_k_index, top_k_weights)
-    is_compiled = torch.compiler.is_compiling()
-    outputs = _silu_experts(hidden_states, top_k_index, self.gate_up_proj, self.down_proj, is_compiled)
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden_states.dtype
+    if dtype == torch.bfloat16 and bf16_kernels.takes_experts(self.gate_up_proj, self.down_proj):
+        outputs = bf16_kernels.silu_experts(hidden_states, top_k_index, self.gate_up_proj, self.down_proj)
+    else:
+        outputs = _silu_experts(hidden_states, top_k_index, self.gate_up_proj, self.down_proj, dtype)
     if top_k_index.shape[1] == 1:
         return outputs * top_k_weights.to(outputs.dtype)
     return (outputs.unflatten(0, top_k_index.shape) * top_k_weights.to(outputs.dtype)[..., None]).sum(1)
@@ -191,13 +191,12 @@ def experts_forward(
 
 @torch.compiler.disable
 def _silu_experts(
-    tokens: torch.Tensor, chosen: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor, is_compiled: bool
+    tokens: torch.Tensor, chosen: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor, dtype: torch.dtype
 ) -> torch.Tensor:
     """float [tokens x experts a token, width]: what each chosen expert makes of its token, not weighed yet."""
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else tokens.dtype
     blocks = _Blocks(chosen, len(down), _filled if dtype == torch.bfloat16 else int)
     with torch.autocast("cpu", enabled=False):
-        return _SiluExperts.apply(tokens, gate_up, down, blocks, dtype, is_compiled)
+        return _SiluExperts.apply(tokens, gate_up, down, blocks, dtype)
 
 
 def _is_silu_on_processor(module: nn.Module, hidden_states: torch.Tensor) -> bool:

@@ -13,6 +13,8 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 
+from primase.models import bf16_kernels
+
 LONGEST_ROW = 1024
 """Tokens; the scores of all pairs are held, and beyond it they are more than torch's attention costs."""
 
@@ -74,9 +76,12 @@ def attention_forward(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if bf16_kernels.takes_attention(query, attention_mask):
+        query, key, value = (part.to(dtype) for part in (query, key, value))
+        return bf16_kernels.attention(query, key, value, attention_mask, scale), None
     key, value = (repeat_kv(part, module.num_key_value_groups) for part in (key, value))
     hidden = torch.ones(tokens, tokens, dtype=torch.bool).triu(1) if is_causal else ~attention_mask
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     with torch.autocast("cpu", enabled=False):
         output = _Attention.apply(*(part.to(dtype) for part in (query, key, value)), hidden, scale)
     return output.transpose(1, 2).contiguous(), None

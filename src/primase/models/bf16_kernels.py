@@ -1,0 +1,218 @@
+"""Kernels in C++ for bf16 on a processor: operators of torch, so that compiled layers hold them without a break.
+
+They are built where layers are to be compiled (`training.compile`), when a C++ compiler is there and the run is long
+enough to pay for it, with what torch.compile builds with, and kept in its cache.
+"""
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import torch
+
+WIDTH_MULTIPLE = 32
+"""What widths must be multiples of: a row of a tile holds so many bf16 numbers."""
+
+_library: ctypes.CDLL | None = None
+
+
+def build() -> None:
+    """Build the kernels, or find them built, where the processor has their products in hardware."""
+    global _library
+    if _library is not None or not torch.cpu._is_avx512_bf16_supported():
+        return
+    from torch._inductor.codecache import CppCodeCache  # takes a second to import
+
+    source = Path(__file__).with_suffix(".cpp").read_text("utf-8")
+    # torch.compile spells its vectors out and switches the compiler's own off; plain loops of the source rely on them.
+    library = CppCodeCache.load(source, needs_vec_isa=True, extra_flags=("-ftree-loop-vectorize",))
+    if library.can_run():
+        _library = library
+
+
+def _call(name: str, *arguments: torch.Tensor | int | float | None) -> None:
+    """Tensors are handed on as the address of their first number."""
+    getattr(_library, name)(*map(_in_c, arguments))
+
+
+def _in_c(argument: torch.Tensor | int | float | None) -> Any:
+    if argument is None or isinstance(argument, torch.Tensor):
+        return ctypes.c_void_p(None if argument is None else argument.data_ptr())
+    return ctypes.c_int64(argument) if isinstance(argument, int) else ctypes.c_float(argument)
+
+
+# ---- experts ----
+
+
+def takes_experts(gate_up: torch.Tensor, down: torch.Tensor) -> bool:
+    """Whether the kernels are built, and `silu_experts` takes experts of this shape and number format."""
+    has_whole_tiles = not any(width % WIDTH_MULTIPLE for width in down.shape[1:])
+    return _library is not None and has_whole_tiles and gate_up.dtype == down.dtype == torch.float32
+
+
+def silu_experts(tokens: torch.Tensor, chosen: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    """bf16 [choices, width]: down(silu(gate(x)) * up(x)) of each token at each of its experts.
+
+    `tokens` float [tokens, width], `chosen` int64 [tokens, experts a token], `gate_up` float32 [experts, 2 inner,
+    width], `down` float32 [experts, width, inner]. Products and results are bf16, sums and the weights' gradients fp32.
+    """
+    return torch.ops.primase.silu_experts(tokens.to(torch.bfloat16), chosen, gate_up, down)[0]
+
+
+@torch.library.custom_op("primase::silu_experts", mutates_args=())
+def _experts(
+    tokens: torch.Tensor, chosen: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The output, and for the backward pass gate and up of the choices sorted by expert, that order, and in it the
+    first choice of each expert."""
+    experts, width, inner = down.shape
+    tokens, gate_up, down = tokens.contiguous(), gate_up.contiguous(), down.contiguous()
+    flat = chosen.flatten()
+    order = flat.argsort(stable=True)
+    first = flat.new_zeros(experts + 1)
+    first[1:] = flat.bincount(minlength=experts).cumsum(0)
+    output, both = tokens.new_empty(len(flat), width), tokens.new_empty(len(flat), 2 * inner)
+    sizes = (experts, chosen.shape[1], width, inner)
+    _call("experts_forward", tokens, gate_up, down, order, first, *sizes, both, output)
+    return output, both, order, first
+
+
+@_experts.register_fake
+def _(tokens, chosen, gate_up, down):
+    experts, width, inner = down.shape
+    choices = chosen.numel()
+    shapes = tokens.new_empty(choices, width), tokens.new_empty(choices, 2 * inner)
+    return *shapes, chosen.new_empty(choices), chosen.new_empty(experts + 1)
+
+
+@torch.library.custom_op("primase::silu_experts_backward", mutates_args=())
+def _experts_backward(
+    gradient: torch.Tensor,
+    tokens: torch.Tensor,
+    gate_up: torch.Tensor,
+    down: torch.Tensor,
+    both: torch.Tensor,
+    order: torch.Tensor,
+    first: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients of the tokens, one a choice, and of the weights."""
+    experts, width, inner = down.shape
+    gradient, tokens, gate_up, down = (part.contiguous() for part in (gradient, tokens, gate_up, down))
+    results = torch.empty_like(gradient), torch.empty_like(gate_up), torch.empty_like(down)
+    sizes = (experts, len(order) // len(tokens), width, inner)
+    _call("experts_backward", gradient, tokens, gate_up, down, both, order, first, *sizes, *results)
+    return results
+
+
+@_experts_backward.register_fake
+def _(gradient, tokens, gate_up, down, both, order, first):
+    kept = {"memory_format": torch.contiguous_format}
+    return tuple(torch.empty_like(part, **kept) for part in (gradient, gate_up, down))
+
+
+def _keep_experts(ctx: Any, inputs: tuple, output: tuple) -> None:
+    tokens, chosen, gate_up, down = inputs
+    ctx.save_for_backward(tokens, gate_up, down, *output[1:])
+    ctx.per_token = chosen.shape[1]
+
+
+def _experts_gradient(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple:
+    d_tokens, d_gate_up, d_down = torch.ops.primase.silu_experts_backward(gradient, *ctx.saved_tensors)
+    if ctx.per_token > 1:
+        d_tokens = d_tokens.unflatten(0, (-1, ctx.per_token)).sum(1)
+    return d_tokens, None, d_gate_up, d_down
+
+
+_experts.register_autograd(_experts_gradient, setup_context=_keep_experts)
+
+
+# ---- attention ----
+
+
+def takes_attention(query: torch.Tensor, mask: torch.Tensor | None) -> bool:
+    """Whether the kernels are built, and `attention` takes heads of this width and this mask."""
+    is_simple = mask is None or (mask.dtype == torch.bool and mask.ndim == 4 and mask.shape[1] == 1)
+    return _library is not None and is_simple and query.shape[-1] % WIDTH_MULTIPLE == 0
+
+
+def attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: torch.Tensor | None, scale: float
+) -> torch.Tensor:
+    """bf16 [rows, tokens, heads, width]: softmax(scale * query key^T, of what is seen) value.
+
+    `query` bf16 [rows, heads, tokens, width], `key` and `value` the same with as many heads or a divisor of them,
+    `seen` bool [rows or 1, 1, tokens, tokens], None: each query sees the keys up to its own. A query that sees nothing
+    gives zeros. The scores are held for a block of queries at a time, and computed again in the backward pass.
+    """
+    return torch.ops.primase.attention(query, key, value, seen, scale)[0]
+
+
+@torch.library.custom_op("primase::attention", mutates_args=())
+def _attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: torch.Tensor | None, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The output, and float32 [rows, heads, tokens], the logarithm of each query's sum."""
+    rows, heads, tokens, width = query.shape
+    output = query.new_empty(rows, tokens, heads, width)
+    shifts = query.new_empty(rows, heads, tokens, dtype=torch.float32)
+    laid_out = _laid_out(query, key, value, seen)
+    _call("attention_forward", *laid_out, rows, heads, key.shape[1], tokens, width, scale, output, shifts)
+    return output, shifts
+
+
+@_attention.register_fake
+def _(query, key, value, seen, scale):
+    rows, heads, tokens, width = query.shape
+    return query.new_empty(rows, tokens, heads, width), query.new_empty(rows, heads, tokens, dtype=torch.float32)
+
+
+@torch.library.custom_op("primase::attention_backward", mutates_args=())
+def _attention_backward(
+    gradient: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    seen: torch.Tensor | None,
+    shifts: torch.Tensor,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients of query, key and value, each [rows, heads, tokens, width], a token's heads side by side."""
+    rows, heads, tokens, width = query.shape
+    results = tuple(map(_heads_of_tokens, (query, key, value)))
+    sizes = (rows, heads, key.shape[1], tokens, width, scale)
+    laid_out = _laid_out(query, key, value, seen)
+    _call("attention_backward", gradient.contiguous(), *laid_out, *sizes, shifts, *results)
+    return results
+
+
+@_attention_backward.register_fake
+def _(gradient, query, key, value, seen, shifts, scale):
+    return tuple(map(_heads_of_tokens, (query, key, value)))
+
+
+def _heads_of_tokens(part: torch.Tensor) -> torch.Tensor:
+    rows, heads, tokens, width = part.shape
+    return part.new_empty(rows, tokens, heads, width).transpose(1, 2)
+
+
+def _laid_out(*parts: torch.Tensor | None) -> list[torch.Tensor | int | None]:
+    """Query, key and value each with the numbers between neighbouring rows, heads and tokens; the mask with those
+    between rows (0 where one is for all) and queries."""
+    *heads, seen = (part if part is None or part.stride(-1) == 1 else part.contiguous() for part in parts)
+    arguments = [item for part in heads for item in (part, *part.stride()[:3])]
+    if seen is None:
+        return [*arguments, None, 0, 0]
+    return [*arguments, seen, seen.stride(0) if seen.shape[0] > 1 else 0, seen.stride(2)]
+
+
+def _keep_attention(ctx: Any, inputs: tuple, output: tuple) -> None:
+    query, key, value, seen, ctx.scale = inputs
+    ctx.save_for_backward(query, key, value, seen, output[1])
+
+
+def _attention_gradient(ctx: Any, gradient: torch.Tensor, _: Any) -> tuple:
+    gradients = torch.ops.primase.attention_backward(gradient, *ctx.saved_tensors, ctx.scale)
+    return *gradients, None, None
+
+
+_attention.register_autograd(_attention_gradient, setup_context=_keep_attention)
