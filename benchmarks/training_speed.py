@@ -21,11 +21,11 @@ from pathlib import Path
 WINDOWS_OF_A_STEP = 1_600
 STOCK = {
     f"stock {experts} {rows} {precision}": {"experts": experts, "rows": rows, "precision": precision}
-    for experts, choices in (("grouped_mm", (32, 128, 256)), ("eager", (32, 256)), ("batched_mm", (32,)))
+    for experts, choices in (("grouped_mm", (32, 128, 256, 512)), ("eager", (32, 256)), ("batched_mm", (32,)))
     for rows in choices
     for precision in ("fp32", "autocast", "bf16")
 }
-WINDOWS_OF_A_TRIAL = {"grouped_mm": 256, "eager": 256, "batched_mm": 32}
+WINDOWS_OF_A_TRIAL = {"grouped_mm": 512, "eager": 256, "batched_mm": 32}
 """`batched_mm` copies an expert's weights for every token: some minutes for more."""
 WARM_UP_ROUNDS = 3
 """A product is compiled for each new length of a row, and layers for their first batch; a run has hundreds of steps."""
@@ -38,7 +38,7 @@ TUTORIAL = {
     "pads_in_thousands": True,
 }
 TUTORIAL_IN_FP32 = TUTORIAL | {"precision": "fp32"}
-PRIMASE = {"rows": 256, "is_primase": True, "is_compiled": True}
+PRIMASE = {"rows": 512, "is_primase": True, "is_compiled": True}
 PIECES = {
     "primase, not compiled": PRIMASE | {"is_compiled": False},
     "and stock attention": PRIMASE | {"is_compiled": False, "attention": "sdpa"},
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("windows", nargs="*", type=Path)
     parser.add_argument("--tokenizer", help="folder of the tutorial's tokenizer; without it byte pairs are trained")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--windows-per-round", type=int, default=768)
+    parser.add_argument("--windows-per-round", type=int, default=1536)
     parser.add_argument(
         "--bf16", choices=["auto", "yes", "no"], default="auto", help="arms in bf16: auto if in hardware"
     )

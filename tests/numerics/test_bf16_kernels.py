@@ -100,6 +100,17 @@ def test_queries_that_see_nothing_give_zeros_and_no_gradient():
     assert all(float(part.grad.abs().max()) == 0 for part in parts)
 
 
+def test_scores_that_are_no_numbers_are_seen():
+    """The training stops on a loss that is not finite, and must not be kept from it."""
+    for bad in (float("nan"), float("inf")):
+        parts = [torch.randn(1, 2, 6, 32).to(torch.bfloat16) for _ in range(3)]
+        parts[0][0, :, 2, 0] = bad
+        parts[1].abs_()
+        got = bf16_kernels.attention(*parts, None, 1.0)
+        assert got[0, 2, 0].isnan().all()
+        assert got[0, 3].isfinite().all()
+
+
 def test_the_operators_are_sound():
     """What torch.compile believes of them (shapes, strides, gradients, no memory shared) is what they do."""
     torch.manual_seed(3)

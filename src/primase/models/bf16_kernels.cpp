@@ -22,10 +22,10 @@ using at::BFloat16;
 using Floats = at::vec::Vectorized<float>;
 using Halves = at::vec::Vectorized<BFloat16>;
 
-constexpr int64_t ROWS = 64;          // choices of a block
-constexpr int64_t TILE = 32;          // what a block is filled up to with zeros, and what widths must be multiples of
+constexpr int64_t ROWS = 64;            // choices of a block
+constexpr int64_t TILE = 32;            // what a block is filled up to with zeros, and what widths must be multiples of
 constexpr int64_t GRADIENT_ROWS = 128;  // rows of a weight's gradient that one thread computes at a time
-constexpr int64_t LONGEST_SUM = 512;  // tokens that are summed before a weight's gradient is touched again
+constexpr int64_t LONGEST_SUM = 512;    // tokens that are summed before a weight's gradient is touched again
 
 int64_t filled(int64_t rows) {
   return (rows + TILE - 1) / TILE * TILE;
@@ -94,7 +94,7 @@ void transpose(const BFloat16* rows, BFloat16* to, int64_t m, int64_t n, int64_t
           rows + i * n + j, n, to + j * stride + i, stride, std::min(TILE, m - i), std::min(TILE, n - j));
 }
 
-// C = A B, or C += A B; `stride`: numbers between the rows of A, `b_stride`: between the columns' ends of B, N and more.
+// C = A B, or C += A B; `stride` and `b_stride`: numbers between the rows of A and of B.
 void product(
     int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t stride, const BFloat16* b, int64_t b_stride, float* c,
     bool adds) {
@@ -308,9 +308,9 @@ extern "C" void experts_backward(
 
 namespace {
 
-constexpr int64_t QUERIES = 64;       // of a block
-constexpr int64_t LANES = 16;         // numbers of tokens are filled up to a multiple of it
-constexpr float NOTHING = -1e30f;     // the score of a key that is not seen
+constexpr int64_t QUERIES = 64;    // of a block
+constexpr int64_t LANES = 16;      // numbers of tokens are filled up to a multiple of it, that of floats in a vector
+constexpr float NOTHING = -1e30f;  // the score of a key that is not seen
 
 int64_t in_lanes(int64_t tokens) {
   return (tokens + LANES - 1) / LANES * LANES;
@@ -442,7 +442,8 @@ extern "C" void attention_forward(
                 sum = sum + e;
               }
               const float whole = total(sum);
-              shares[i] = whole > 0 ? 1 / whole : 0.0f;
+              // exp_u20 makes a number of what is none, and the training has to see that its scores are none.
+              shares[i] = !std::isfinite(largest) ? NAN : whole > 0 ? 1 / whole : 0.0f;
               shifts[(row * heads + head) * tokens + start + i] = whole > 0 ? largest + std::log(whole) : NOTHING;
             }
             std::fill(scores.get() + here * n, scores.get() + m * n, 0.0f);
