@@ -308,9 +308,9 @@ extern "C" void experts_backward(
 
 namespace {
 
-constexpr int64_t QUERIES = 64;    // of a block
-constexpr int64_t LANES = 16;      // numbers of tokens are filled up to a multiple of it, that of floats in a vector
-constexpr float NOTHING = -1e30f;  // the score of a key that is not seen
+constexpr int64_t QUERIES = 64;            // of a block
+constexpr int64_t LANES = Floats::size();  // of a vector; numbers of tokens are filled up to a multiple of it
+constexpr float NOTHING = -1e30f;          // the score of a key that is not seen
 
 int64_t in_lanes(int64_t tokens) {
   return (tokens + LANES - 1) / LANES * LANES;
@@ -328,8 +328,9 @@ struct Heads {
 };
 
 // Rows of a head one after the other, zeros behind them.
-void collect(const Heads<const BFloat16>& from, int64_t row, int64_t head, int64_t token, int64_t tokens, int64_t filled,
-             int64_t width, BFloat16* to) {
+void collect(
+    const Heads<const BFloat16>& from, int64_t row, int64_t head, int64_t token, int64_t tokens, int64_t filled,
+    int64_t width, BFloat16* to) {
   for (int64_t i = 0; i < tokens; i++)
     std::memcpy(to + i * width, from.at(row, head, token + i), width * sizeof(BFloat16));
   std::fill(to + tokens * width, to + filled * width, BFloat16(0));
