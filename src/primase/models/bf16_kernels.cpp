@@ -1,9 +1,9 @@
-// What a mixture of experts does to its tokens in bf16, forward and backward, on a processor that has bf16 in hardware.
+// Mixtures of experts, and attention, in bf16, forward and backward, on a processor that has bf16 in hardware.
 //
 // Every product is a call of oneDNN's small matrix product (brgemm), which torch exports: A [M, K] in rows, B [K, N] with
 // pairs of rows interleaved ("VNNI": [K / 2, N, 2]), C [M, N] in fp32. What lies between two products stays in the cache
-// of one core: a block of at most ROWS choices at a time. A choice is one token at one of its experts; choices are sorted
-// by expert, `order` says which choice stands where and `first` where each expert's choices begin.
+// of one core: a block of at most ROWS choices, or QUERIES queries, at a time. A choice is one token at one of its experts;
+// choices are sorted by expert, `order` says which choice stands where and `first` where each expert's choices begin.
 
 #include <ATen/cpu/vec/functional.h>
 #include <ATen/cpu/vec/vec.h>

@@ -99,7 +99,7 @@ def _experts_backward(
     experts, width, inner = down.shape
     gradient, tokens, gate_up, down = (part.contiguous() for part in (gradient, tokens, gate_up, down))
     results = torch.empty_like(gradient), torch.empty_like(gate_up), torch.empty_like(down)
-    sizes = (experts, len(order) // len(tokens), width, inner)
+    sizes = (experts, len(order) // max(len(tokens), 1), width, inner)  # an empty batch has no token
     _call("experts_backward", gradient, tokens, gate_up, down, both, order, first, *sizes, *results)
     return results
 

@@ -6,7 +6,7 @@ on a processor, and for experts of another build, transformers' own `grouped_mm`
 oneDNN compiles a bf16 product anew for each shape, and an expert has another number of tokens each time: a third of the
 stock step's time goes there. A product of few tokens also reaches a fraction of what the processor can do. Here experts
 with about as many tokens form a group: their tokens are filled up with zeros to one of few numbers, and one batched
-product takes them all.
+product takes them all. Where the layers are compiled, the kernels of `bf16_kernels` do it instead.
 """
 
 from collections import defaultdict

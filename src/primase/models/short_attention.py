@@ -2,7 +2,8 @@
 
 Registered with transformers' interface for attention. The backward pass of torch's own attention in bf16 is a loop of
 small products, each compiled for its shape: for rows of 50 tokens it takes twenty times as long as three batched
-products. Everywhere else (fp32, a GPU, no gradient, dropout) torch's attention is used.
+products. Where the layers are compiled, the kernel of `bf16_kernels` does it instead. Everywhere else (fp32, a GPU, no
+gradient, dropout) torch's attention is used.
 """
 
 from typing import Any
