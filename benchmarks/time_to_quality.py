@@ -3,7 +3,8 @@
     python -m benchmarks.time_to_quality WINDOWS -o FOLDER [--tokenizer NAME] [--tutorial-epochs 50] [--json FILE]
 
 WINDOWS: FASTA or CSV of 200-base windows. Both recipes are trained on one prepared corpus and measured on the same
-validation windows. The clock is the training time of metrics.jsonl, compiling included, measuring and saving not. A run
+validation windows. The tutorial's optimizer steps, the same 1,600 windows each, are taken in larger batches and with
+Primase's attention, as fast as it runs them here. The clock is the training time of metrics.jsonl, compiling included, measuring and saving not. A run
 that is there is not trained again, so that an interrupted comparison goes on.
 """
 
@@ -16,6 +17,11 @@ from primase import hardware
 from primase.corpus.prepare import prepare
 from primase.recipe import Recipe
 from primase.training.run import pretrain, resume
+
+TUTORIAL_AT_ITS_FASTEST = {
+    "training.rows_per_batch": 400, "training.accumulation_steps": 4, "model.attention": "primase"
+}  # fmt: skip
+"""The same steps as the recipe's 32 windows 50 times with eager attention, sooner."""
 
 
 def main() -> None:
@@ -38,11 +44,11 @@ def measure(settings: argparse.Namespace) -> dict:
     changes = {"tokenizer.name": settings.tokenizer} if settings.tokenizer else {
         "tokenizer.kind": "byte-pair", "tokenizer.name": None, "tokenizer.vocabulary_tokens": 4096
     }  # fmt: skip
-    epochs = {"tutorial": settings.tutorial_epochs, "fast": settings.fast_epochs}
+    of_fast = {"training.epochs": settings.fast_epochs} if settings.fast_epochs else {}
+    of_tutorial = TUTORIAL_AT_ITS_FASTEST | {"training.epochs": settings.tutorial_epochs}
     recipes = {
-        name: Recipe.load(name, changes | ({"training.epochs": passes} if passes else {}))
-        for name, passes in epochs.items()
-    }
+        "tutorial": Recipe.load("tutorial", changes | of_tutorial), "fast": Recipe.load("fast", changes | of_fast)
+    }  # fmt: skip
     corpus = settings.output / "corpus"
     if not (corpus / "corpus.json").is_file():
         settings.output.mkdir(parents=True, exist_ok=True)
