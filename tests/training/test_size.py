@@ -11,6 +11,7 @@ from primase.run_folder import RunFolder
 from primase.tokenizers import kmer_tokenizer
 from primase.training import size
 from primase.training.forecast import excess_bits
+from primase.training.plan import Reading
 from primase.training.run import pretrain
 from primase.training.size import sized_setup
 
@@ -46,10 +47,31 @@ def test_parameters_and_bases_both_take_off_the_excess():
 def test_a_quick_machine_takes_a_larger_one_up_to_the_bases_there_are(corpus, monkeypatch, bases_a_second, chosen):
     """Half an hour of a machine whose time goes with the parameters."""
     by_size = dict(zip(SIZES, PARAMETERS, strict=True))
-    read = lambda setup, processes: 1800 * bases_a_second * 1e6 / by_size[setup.recipe.model.preset]  # noqa: E731
-    monkeypatch.setattr(size, "bases_read", read)
+
+    def read(setup, processes):
+        return Reading(1800 * bases_a_second * 1e6 / by_size[setup.recipe.model.preset], 100)
+
+    monkeypatch.setattr(size, "time_reading", read)
     monkeypatch.setattr(type(corpus), "part_bases", lambda self, part: PARAMETERS[2] + 1)
     assert sized_setup(Recipe.load("default", SHORT), corpus).recipe.model.preset == SIZES[chosen]
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [(100, 0), (1000, 1)])
+def test_what_compiling_brings_goes_into_the_size(corpus, monkeypatch, seconds, chosen):
+    """Twenty million bases of the smallest, ten times as many where it is compiled; the next is half as quick."""
+    timed = []
+
+    def read(setup, processes, is_compiled=False):
+        place = SIZES.index(setup.recipe.model.preset)
+        timed.append((place, is_compiled))
+        return Reading(2e7 * (1 + is_compiled * 9) / 2**place / (1 if place < 2 else 1e3), seconds)
+
+    monkeypatch.setattr(size, "time_reading", read)
+    monkeypatch.setattr(size, "compiles", lambda setup, seconds: seconds > 240)
+    monkeypatch.setattr(type(corpus), "part_bases", lambda self, part: PARAMETERS[-1])
+    assert SIZES.index(sized_setup(Recipe.load("default", SHORT), corpus).recipe.model.preset) == chosen
+    uncompiled = [(0, False), (1, False)]
+    assert timed == uncompiled + [(0, True), (1, True), (2, True)] * chosen
 
 
 def test_a_model_that_is_named_is_kept(corpus):

@@ -9,6 +9,7 @@ import torch
 
 from primase import hardware
 from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, TrainingRows, next_tokens
+from primase.models import bf16_kernels
 from primase.models.build import build_model, count_parameters, router_can_learn
 from primase.models.compiling import can_compile, compile_layers
 from primase.models.losses import batch_nats
@@ -77,7 +78,7 @@ def plan_training(setup: TrainingSetup, processes: int = 1) -> Plan:
     parameters = count_parameters(setup.config)
     is_compiled = recipe.training.compile == "yes"
     pace = _pace(setup, processes, is_compiled=is_compiled)
-    if recipe.training.compile == "auto" and _compiling_pays(setup, pace.steps * pace.seconds_per_step):
+    if not is_compiled and compiles(setup, pace.seconds):
         is_compiled, pace = True, _pace(setup, processes, is_compiled=True)
     return Plan(
         preset=recipe.model.preset,
@@ -92,7 +93,7 @@ def plan_training(setup: TrainingSetup, processes: int = 1) -> Plan:
         tokens=round(pace.tokens),
         seconds_per_step=pace.seconds_per_step,
         tokens_per_second=pace.tokens_per_epoch / pace.epoch_steps / pace.seconds_per_step,
-        training_seconds=pace.steps * pace.seconds_per_step,
+        training_seconds=pace.seconds,
         training_state_bytes=BYTES_OF_TRAINING_STATE * parameters.total,
         peak_memory_bytes=hardware.peak_memory_bytes(setup.device),
         is_compiled=is_compiled,
@@ -101,9 +102,29 @@ def plan_training(setup: TrainingSetup, processes: int = 1) -> Plan:
     )
 
 
-def bases_read(setup: TrainingSetup, processes: int = 1) -> float:
-    """How many bases the run would read, each at each reading, with layers that are not compiled; times a few steps."""
-    return _pace(setup, processes, is_compiled=False).tokens * _bases_per_token(setup)
+@dataclass(frozen=True)
+class Reading:
+    """How far a run would get."""
+
+    bases: float
+    """Each at each reading."""
+    seconds: float
+    """Of training."""
+
+
+def time_reading(setup: TrainingSetup, processes: int = 1, *, is_compiled: bool = False) -> Reading:
+    """Time a few steps, with layers that are compiled or not, and say how far the run would get so."""
+    pace = _pace(setup, processes, is_compiled=is_compiled)
+    return Reading(pace.tokens * _bases_per_token(setup), pace.seconds)
+
+
+def compiles(setup: TrainingSetup, seconds: float) -> bool:
+    """Whether a run that takes so many seconds without would compile its layers."""
+    if setup.recipe.training.compile != "auto":
+        return setup.recipe.training.compile == "yes"
+    # In fp32 products are nearly all of the time on a CPU; on a GPU nobody has measured it yet.
+    is_measured = setup.device.type == "cpu" and setup.precision == "bf16"
+    return is_measured and seconds > COMPILING_PAYS_SECONDS and can_compile(setup.device)
 
 
 @dataclass(frozen=True)
@@ -120,6 +141,11 @@ class _Pace:
         """Of the whole run."""
         return self.tokens_per_epoch * self.steps / self.epoch_steps
 
+    @property
+    def seconds(self) -> float:
+        """Of training, the whole run."""
+        return self.steps * self.seconds_per_step
+
 
 def _pace(setup: TrainingSetup, processes: int, *, is_compiled: bool) -> _Pace:
     training, rows = setup.recipe.training, setup.rows
@@ -131,12 +157,6 @@ def _pace(setup: TrainingSetup, processes: int, *, is_compiled: bool) -> _Pace:
     measuring_seconds = _measuring_seconds(setup, tokens_per_epoch / epoch_steps / seconds_per_step)
     steps = _steps(training, epoch_steps, seconds_per_step, measuring_seconds, speed.compiling_seconds)
     return _Pace(epoch_steps, tokens_per_epoch, seconds_per_step, steps)
-
-
-def _compiling_pays(setup: TrainingSetup, training_seconds: float) -> bool:
-    """In fp32 products are nearly all of the time on a CPU; on a GPU nobody has measured it yet."""
-    is_measured = setup.device.type == "cpu" and setup.precision == "bf16"
-    return is_measured and training_seconds > COMPILING_PAYS_SECONDS and can_compile(setup.device)
 
 
 def steps_per_epoch(rows: int, settings: TrainingSettings) -> int:
@@ -201,6 +221,8 @@ def _measure(setup: TrainingSetup, *, is_compiled: bool) -> _Speed:
     model = build_model(setup.recipe.model, setup.config, setup.recipe.seed).to(device).train()
     if is_compiled:
         compile_layers(model)
+    else:
+        bf16_kernels.put_away()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     if settings.optimizer == "muon":
         optimizer = MuonWithAdamW(model, settings, set())
