@@ -10,7 +10,6 @@ padding. An optimizer step belongs to 1,600 windows; a round takes fewer, and so
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -153,11 +152,8 @@ class Arm:
 
     def __init__(self, name: str, settings: dict) -> None:
         self.name, self.peak_memory_mb = name, 0.0
-        # An import of primase sets it, and is no part of a stock arm.
-        stock = {} if settings.get("is_primase") else {"THP_MEM_ALLOC_ENABLE": "0"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.training_speed", "--arm", json.dumps(settings)],
-            env=os.environ | stock,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -9,16 +9,10 @@ A genome becomes a trained, measured, usable model:
 Importing the package imports neither torch nor transformers; each name brings what it needs when it is first used.
 """
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from primase.version import __version__
-
-# Tensors in pages of 2 MB instead of 4 kB on Linux: a training step goes through more memory than the cache holds, and
-# is a tenth quicker (docs/speed-log.md). torch reads this as it makes its first tensor, which transformers does when it
-# is imported.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
     from primase.checks import check

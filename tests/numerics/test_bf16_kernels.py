@@ -1,11 +1,13 @@
 """The kernels in C++ beside plain torch in fp32, and within compiled layers beside the stock model."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from test_fast_step import MODELS, batch, fresh_model, gradients, relative
 from torch import nn
 
-from primase.models import bf16_kernels
+from primase.models import bf16_kernels, short_attention
 from primase.models.compiling import can_compile, compile_layers
 
 pytestmark = pytest.mark.skipif(
@@ -99,6 +101,43 @@ def test_queries_that_see_nothing_give_zeros_and_no_gradient():
     got.sum().backward()
     assert float(got.abs().max()) == 0
     assert all(float(part.grad.abs().max()) == 0 for part in parts)
+
+
+@pytest.mark.parametrize(("tokens", "out", "width"), [(1, 32, 32), (130, 4096, 256), (64, 288, 96)])
+def test_the_output_layer_rounds_its_factors_and_not_its_sums(tokens, out, width):
+    torch.manual_seed(4)
+    hidden, weight = torch.randn(2, tokens, width), torch.randn(out, width)
+    assert bf16_kernels.takes_linear(weight) and not bf16_kernels.takes_linear(weight[:-1])
+    rounded = hidden.to(torch.bfloat16).double() @ weight.to(torch.bfloat16).double().T
+    got = bf16_kernels.linear(hidden, weight)
+    assert got.dtype == torch.float32 and difference(got, rounded.float()) < 1e-5
+
+
+def attend(value_width=64, **options):
+    """`short_attention` as transformers calls it without a gradient, under autocast, and whether the kernel did it."""
+    torch.manual_seed(3)
+    query, key = (torch.randn(2, 4, 40, 64) for _ in range(2))
+    value = torch.randn(2, 4, 40, value_width)
+    called = []
+    kernel = bf16_kernels.attention
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        patch.setattr(bf16_kernels, "attention", lambda *arguments: called.append(1) or kernel(*arguments))
+        module = SimpleNamespace(is_causal=True, num_key_value_groups=1)
+        ours = short_attention.attention_forward(module, query, key, value, None, **options)[0]
+    with torch.inference_mode():
+        exact = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2)
+    return bool(called), difference(ours, exact)
+
+
+def test_attention_without_a_gradient_is_the_kernels_too():
+    is_kernel, error = attend()
+    assert is_kernel and error < 0.01
+
+
+@pytest.mark.parametrize("other", [{"value_width": 32}, {"position_bias": torch.zeros(1, 4, 40, 40)}, {"s_aux": 1.0}])
+def test_other_attentions_are_left_to_transformers(other):
+    is_kernel, error = attend(**other)
+    assert not is_kernel and error < 0.01
 
 
 def test_scores_that_are_no_numbers_are_seen():

@@ -8,12 +8,11 @@
 #include <ATen/cpu/vec/functional.h>
 #include <ATen/cpu/vec/vec.h>
 #include <ATen/native/CPUBlas.h>
-#include <c10/core/impl/alloc_cpu.h>
+#include <c10/core/CPUAllocator.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <memory>
 #include <vector>
 
 namespace {
@@ -24,6 +23,7 @@ using Halves = at::vec::Vectorized<BFloat16>;
 
 constexpr int64_t ROWS = 64;            // choices of a block
 constexpr int64_t TILE = 32;            // what a block is filled up to with zeros, and what widths must be multiples of
+constexpr int64_t COLUMNS = 256;        // of an output layer that are computed at a time
 constexpr int64_t GRADIENT_ROWS = 128;  // rows of a weight's gradient that one thread computes at a time
 constexpr int64_t LONGEST_SUM = 512;    // tokens that are summed before a weight's gradient is touched again
 
@@ -31,19 +31,24 @@ int64_t filled(int64_t rows) {
   return (rows + TILE - 1) / TILE * TILE;
 }
 
-struct Free {
-  void operator()(void* memory) const {
-    c10::free_cpu(memory);
+// Memory of tensors.
+template <typename T>
+class Array {
+ public:
+  Array() = default;
+  explicit Array(int64_t size) : data_(c10::GetCPUAllocator()->allocate(size * sizeof(T))) {}
+
+  T* get() const {
+    return static_cast<T*>(data_.get());
   }
+
+ private:
+  c10::DataPtr data_;
 };
 
 template <typename T>
-using Array = std::unique_ptr<T[], Free>;
-
-// torch's own memory, so in large pages where torch has them.
-template <typename T>
 Array<T> uninitialised(int64_t size) {
-  return Array<T>(static_cast<T*>(c10::alloc_cpu(size * sizeof(T))));
+  return Array<T>(size);
 }
 
 void convert(const float* from, BFloat16* to, int64_t size) {
@@ -206,6 +211,34 @@ extern "C" void experts_forward(
       product(m, width, inner, activations.get(), inner, down_b.get() + block.expert * weights, sums.get(), false);
       for (int64_t i = 0; i < block.rows; i++)
         convert(sums.get() + i * width, output + order[block.start + i] * width, width);
+    }
+    at::native::cpublas::brgemm_release();
+  }
+}
+
+// output fp32 [tokens, out] of hidden fp32 [tokens, width] and weight fp32 [out, width], both rounded to bf16.
+extern "C" void linear(
+    const float* hidden, const float* weight, int64_t tokens, int64_t out, int64_t width, float* output) {
+  auto weight_b = uninitialised<BFloat16>(out * width);
+  const int64_t pieces = (out + COLUMNS - 1) / COLUMNS;
+#pragma omp parallel
+  {
+#pragma omp for
+    for (int64_t piece = 0; piece < pieces; piece++) {
+      const int64_t first = piece * COLUMNS, n = std::min(COLUMNS, out - first);
+      transpose_weights(weight + first * width, weight_b.get() + first * width, n, width);
+    }
+    auto x = uninitialised<BFloat16>(ROWS * width);
+#pragma omp for
+    for (int64_t start = 0; start < tokens; start += ROWS) {
+      const int64_t here = std::min(ROWS, tokens - start);
+      convert(hidden + start * width, x.get(), here * width);
+      for (int64_t first = 0; first < out; first += COLUMNS) {
+        const int64_t n = std::min(COLUMNS, out - first);
+        at::native::cpublas::brgemm(
+            here, n, width, width, n, out, false, x.get(), weight_b.get() + first * width,
+            output + start * out + first);
+      }
     }
     at::native::cpublas::brgemm_release();
   }

@@ -1,7 +1,8 @@
 """Kernels in C++ for bf16 on a processor: operators of torch, so that compiled layers hold them without a break.
 
-They are built where layers are to be compiled (`training.compile`), when a C++ compiler is there and the run is long
-enough to pay for it, with what torch.compile builds with, and kept in its cache.
+They are built where layers are to be compiled (`training.compile`) and where a model is loaded to compute in bf16, if a
+C++ compiler is there, with what torch.compile builds with, and kept in its cache. From then on they are used for all
+models of the process, until a training that does without them puts them away.
 """
 
 import ctypes
@@ -28,6 +29,12 @@ def build() -> None:
     library = CppCodeCache.load(source, needs_vec_isa=True, extra_flags=("-ftree-loop-vectorize",))
     if library.can_run():
         _library = library
+
+
+def put_away() -> None:
+    """Do without them until they are built again: a training without must compute the same in any process."""
+    global _library
+    _library = None
 
 
 def _call(name: str, *arguments: torch.Tensor | int | float | None) -> None:
@@ -124,6 +131,26 @@ def _experts_gradient(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple:
 
 
 _experts.register_autograd(_experts_gradient, setup_context=_keep_experts)
+
+
+# ---- the output layer ----
+
+
+def takes_linear(weight: torch.Tensor) -> bool:
+    """Whether the kernels are built, and `linear` takes a weight [out, width] of this shape and number format."""
+    return _library is not None and weight.dtype == torch.float32 and not any(n % WIDTH_MULTIPLE for n in weight.shape)
+
+
+def linear(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """float32 [..., out] of `hidden` float32 [..., width] and `weight` [out, width], without a gradient.
+
+    Both are rounded to bf16 and their products are not: torch would round the sums too.
+    """
+    hidden, weight = hidden.contiguous(), weight.contiguous()
+    out, width = weight.shape
+    output = hidden.new_empty(*hidden.shape[:-1], out)
+    _call("linear", hidden, weight, hidden.numel() // width, out, width, output)
+    return output
 
 
 # ---- attention ----

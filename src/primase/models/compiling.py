@@ -10,7 +10,7 @@ from torch._inductor.exc import InvalidCxxCompiler
 from transformers import PreTrainedModel
 
 from primase.errors import MissingExtraError
-from primase.models import bf16_kernels
+from primase.models import bf16_kernels, tensor_pool
 
 
 def can_compile(device: torch.device) -> bool:
@@ -33,6 +33,8 @@ def compile_layers(model: PreTrainedModel) -> None:
         )
     if model.device.type == "cpu":
         bf16_kernels.build()
+        tensor_pool.install()
+    torch._dynamo.reset()  # what was compiled for other models counts against a limit, beyond which nothing is
     for module in model.modules():
         if type(module).__name__ in (model._no_split_modules or ()):
             module.compile(dynamic=True)
