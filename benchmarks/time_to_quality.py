@@ -4,8 +4,8 @@
 
 WINDOWS: FASTA or CSV of 200-base windows. Both recipes are trained on one prepared corpus and measured on the same
 validation windows. The tutorial's optimizer steps, the same 1,600 windows each, are taken in larger batches and with
-Primase's attention, as fast as it runs them here. The clock is the training time of metrics.jsonl, compiling included, measuring and saving not. A run
-that is there is not trained again, so that an interrupted comparison goes on.
+Primase's attention, as fast as it runs them here. The clock is the training time of metrics.jsonl, compiling included,
+measuring and saving not. A run that is there is not trained again, so that an interrupted comparison goes on.
 """
 
 import argparse

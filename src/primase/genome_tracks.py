@@ -17,7 +17,7 @@ from primase.formats import Genome
 from primase.formats.track_hub import HUB_FILES, HubTrack, hub_texts, require_assembly
 from primase.formats.tracks import BIGWIG_SUFFIXES, TrackWriter, in_track_order, track_suffix, writing_track
 from primase.results import Result
-from primase.scoring import LoadedModel, load_model
+from primase.scoring import LoadedModel, Precision, load_model
 from primase.whole_files import refuse_existing, refuse_unwritable, write_whole, written_whole
 
 PIECE_BASES = 1 << 18
@@ -42,6 +42,8 @@ class TracksResult(Result):
     bases: int
     """A, C, G and T that have a value."""
     mean_bits: dict[str, float]
+    precision: str
+    """fp32, or bf16 where it was asked for."""
     window_bases: int
     """Bases that are read at once; each base has at least half of them before it."""
     seconds: float
@@ -55,6 +57,7 @@ def tracks(
     what: Sequence[str] | str = ("surprisal",),
     strands: str = "forward",
     hub: str | None = None,
+    precision: Precision = "fp32",
     overwrite: bool = False,
     progress: Progress = lambda what, share: None,
     piece_bases: int = PIECE_BASES,
@@ -65,7 +68,8 @@ def tracks(
     probabilities; information, 2 - entropy. One is written to `output`; of several each to a file with its name before
     the suffix (out.surprisal.bw, out.entropy.bw). `strands`: forward, reverse (each base given those after it, on the
     reverse complement), or both, their mean. `hub`: an assembly as hg38, for a UCSC track hub and an IGV session
-    beside bigWigs. `piece_bases` changes the memory and nothing else.
+    beside bigWigs. `precision`: as `load_model` takes it; a model already loaded has its own. `piece_bases` changes
+    the memory and nothing else.
 
     Several processes share the pieces and write the bytes of one. Nothing is left at the outputs unless all went well.
     Raises InputError, OutputExistsError, ModelError.
@@ -79,7 +83,7 @@ def tracks(
     for file in (*files.values(), *hub_files):
         refuse_existing(file, overwrite=overwrite)
     with Genome(genome, progress=lambda bases: progress("reading the genome", 0.0)) as opened, ExitStack() as stack:
-        loaded = model if isinstance(model, LoadedModel) else load_model(model)
+        loaded = model if isinstance(model, LoadedModel) else load_model(model, precision=precision)
         reader = BaseValues(loaded, opened)
         processes.by_main(lambda: refuse_unwritable(Path(output)))
         lengths = in_track_order(opened.lengths)
@@ -102,6 +106,7 @@ def tracks(
         records=len(lengths),
         bases=bases,
         mean_bits={name: total / bases for name, total in totals.items()},
+        precision=loaded.precision,
         window_bases=reader.window_bases,
         seconds=time.perf_counter() - begun,
     )

@@ -173,6 +173,8 @@ class Evaluation(Result):
     windows: int
     tokens: int
     unknown_tokens: int
+    precision: str = "fp32"
+    """Of the model's forward passes; bf16 where it was asked for."""
     context_tokens: int
     stride_fraction: float
     bootstrap_blocks: int

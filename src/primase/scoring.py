@@ -1,12 +1,14 @@
 """The one forward pass: nats of every token, and hidden states, of sequences of any length.
 
 Rows are sorted by length, padded on the tokenizer's side, and put back in order; what shares a batch with a row does
-not change its result beyond rounding. Arithmetic is fp32 whatever the model was trained in.
+not change its result beyond rounding. Arithmetic is fp32 whatever the model was trained in, unless bf16 is asked for.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -17,12 +19,16 @@ from primase import hardware
 from primase.corpus.rows import PaddingCollator
 from primase.errors import InputError, MissingFileError, ModelError
 from primase.hub import MODEL_FILES, local_folder, refuse_paths_outside
-from primase.models.build import silence_transformers
+from primase.models import bf16_kernels, tensor_pool
+from primase.models.build import is_mixture, register_products, silence_transformers
+from primase.models.compiling import can_compile
 from primase.models.trial import refuse_unfit
 from primase.own_files import one_line
 from primase.run_folder import RunFolder
 from primase.sequence_encoder import SequenceEncoder
 from primase.tokenizers import load_tokenizer
+
+Precision = Literal["fp32", "bf16"]
 
 LOGITS_OF_A_BATCH = 2**25
 """Largest number of logits held at once: 128 MiB in fp32."""
@@ -44,6 +50,8 @@ class LoadedModel:
     encoder: SequenceEncoder
     context_tokens: int
     """Longest row that the model was made for, special tokens included."""
+    precision: Precision = "fp32"
+    """Of the forward passes of this module; weights and what is made of the results are fp32."""
 
     @property
     def row_tokens(self) -> int:
@@ -65,6 +73,11 @@ class LoadedModel:
             )
         return replace(self, context_tokens=tokens)
 
+    def refuse_rounding(self, use: str) -> None:
+        """Raises InputError where it was loaded in bf16: `use` is about small differences, or the same bits again."""
+        if self.precision != "fp32":
+            raise InputError(f"{use} is computed in fp32, and this model was loaded in bf16; load it without precision")
+
 
 @dataclass
 class WindowScore:
@@ -80,13 +93,21 @@ class WindowScore:
     """bool [tokens]: whether the token that came was that one."""
 
 
-def load_model(name_or_folder: str | Path, *, causal: bool = True, may_be_unfit: bool = False) -> LoadedModel:
+def load_model(
+    name_or_folder: str | Path, *, causal: bool = True, may_be_unfit: bool = False, precision: Precision = "fp32"
+) -> LoadedModel:
     """A run, a model folder, or a Hub name, ready to score. `causal=False` loads the body without the output layer.
 
     `may_be_unfit`: not tried out, for the self-tests, which say more of a model whose results are not finite.
+    `precision`: bf16 rounds the products of `score_windows`, `predict_bases` and `embed`, which is several times as
+    quick where the hardware has bf16 (on a processor some seconds may go into building its kernels, once); logits are
+    fp32. Variants, generation, search, pictures and compression do not take such a model.
 
-    Raises MissingFileError for a run without a final model, ModelError where the model or its tokenizer cannot be used.
+    Raises MissingFileError for a run without a final model, ModelError where the model or its tokenizer cannot be used,
+    InputError for another precision.
     """
+    if precision not in get_args(Precision):
+        raise InputError(f"precision {precision!r}: choose {' or '.join(get_args(Precision))}")
     place = str(name_or_folder)
     run = RunFolder(Path(place))
     if run.recipe_file.is_file():
@@ -125,7 +146,28 @@ def load_model(name_or_folder: str | Path, *, causal: bool = True, may_be_unfit:
         )
     device = hardware.best_device()
     hardware.keep_freed_memory(device)
-    return assembled(place, model.eval().to(device), tokenizer, may_be_unfit=may_be_unfit)
+    loaded = assembled(place, model.eval().to(device), tokenizer, may_be_unfit=may_be_unfit)
+    if precision == "bf16":
+        _take_bf16_kernels(loaded.model)
+    return replace(loaded, precision=precision)
+
+
+def _take_bf16_kernels(model: PreTrainedModel) -> None:
+    """Attention and experts as the training computes them in bf16 on a processor, where the architecture has both."""
+    if model.device.type != "cpu":
+        return
+    register_products()
+    if model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation("primase")
+    if is_mixture(model.config) and model._can_set_experts_implementation():
+        model.set_experts_implementation("primase")
+    for module in model.modules():
+        if type(module).__name__.endswith("RotaryEmbedding"):
+            # In fp32 they would make queries and keys fp32 until these are rounded again: a fifth of the time.
+            module.register_forward_hook(lambda _module, _inputs, angles: tuple(one.bfloat16() for one in angles))
+    if can_compile(model.device):
+        bf16_kernels.build()
+        tensor_pool.install()
 
 
 def assembled(
@@ -275,7 +317,7 @@ def padded(loaded: LoadedModel, rows: list[np.ndarray]) -> tuple[dict[str, torch
 def batch_logits(loaded: LoadedModel, batch: list[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits fp32 [rows, tokens, vocabulary], their inputs int64 [rows, tokens], and where each row begins."""
     inputs, starts = padded(loaded, [row.ids for row in batch])
-    return _forward(loaded.model, inputs).logits.float(), inputs["input_ids"], starts
+    return _forward(loaded, loaded.model, inputs).logits.float(), inputs["input_ids"], starts
 
 
 @torch.inference_mode()
@@ -311,9 +353,9 @@ def layer_outputs(loaded: LoadedModel, rows: list[np.ndarray], layer: int | str)
     """
     inputs, starts = padded(loaded, rows)
     if layer == "logits":
-        values = _forward(loaded.model, inputs).logits
+        values = _forward(loaded, loaded.model, inputs).logits
     else:
-        body = _forward(loaded.model.base_model, inputs, output_hidden_states=layer != -1)
+        body = _forward(loaded, loaded.model.base_model, inputs, output_hidden_states=layer != -1)
         if layer == "all":
             values = torch.stack(body.hidden_states, dim=1)
         else:
@@ -322,11 +364,34 @@ def layer_outputs(loaded: LoadedModel, rows: list[np.ndarray], layer: int | str)
         yield row_values[..., start : start + len(row), :]
 
 
-def _forward(model: PreTrainedModel, inputs: dict[str, torch.Tensor], **options: bool):
-    """The caller's model is put back as found: training mode stays training mode."""
+def _forward(loaded: LoadedModel, model: PreTrainedModel, inputs: dict[str, torch.Tensor], **options: bool):
+    """Through `loaded`'s model or its body. It is put back as found: training mode stays training mode."""
     was_training = model.training
     model.eval()
     try:
-        return model(**inputs, use_cache=False, **options)
+        with _rounded(loaded.model) if loaded.precision == "bf16" else nullcontext():
+            return model(**inputs, use_cache=False, **options)
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def _rounded(model: PreTrainedModel) -> Iterator[None]:
+    """Products in bf16, but logits in fp32: one of 8 would be rounded by up to 0.03 nats."""
+    head, kind = model.get_output_embeddings(), model.device.type
+    has_kernel = kind == "cpu" and type(head) is nn.Linear and head.bias is None
+
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(kind, enabled=False):
+            if has_kernel and bf16_kernels.takes_linear(head.weight):
+                return bf16_kernels.linear(hidden.float(), head.weight)
+            return type(head).forward(head, hidden.float())
+
+    if head is not None:
+        head.forward = forward
+    try:
+        with torch.autocast(kind, torch.bfloat16):
+            yield
+    finally:
+        if head is not None:
+            del head.forward

@@ -41,6 +41,7 @@ def test_json_and_records_by_another_name(primase, finished_run, inputs, workpla
         "layer": "all",
         "pooling": "mean",
         "both_strands": False,
+        "precision": "fp32",
         "unknown_tokens": 0,
         "renamed_records": {"1": "chr1"},
     }
@@ -48,6 +49,17 @@ def test_json_and_records_by_another_name(primase, finished_run, inputs, workpla
     assert said[1:] == ["records by another name in the genome: 1 = chr1"]
     vectors = np.load("r.npy")
     np.testing.assert_array_equal(vectors[0], vectors[1])
+
+
+def test_bf16_is_said(primase, finished_run, inputs, workplace):
+    arguments = ["embed", finished_run, inputs / "genome.fa"]
+    outcome = primase(*arguments, "-o", "r.npy", "--precision", "bf16")
+    assert outcome.out == "r.npy: 1 sequence, 16 dimensions (mean of layer -1, in bf16)\n"
+    assert primase(*arguments, "-o", "s.npy").code == 0
+    rounded, exact = np.load("r.npy"), np.load("s.npy")
+    assert (rounded != exact).any()
+    np.testing.assert_allclose(rounded, exact, atol=0.05 * np.abs(exact).max())
+    assert "precision 'half': choose fp32 or bf16" in primase(*arguments, "-o", "t.npy", "--precision", "half").refusal
 
 
 def test_a_signal_leaves_no_file_and_resume_goes_on(primase, finished_run, inputs, workplace, monkeypatch):

@@ -1,12 +1,18 @@
 """The one forward pass against the model called by hand; nothing but a token's own past may change its price."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
+from primase.codec.compress import compress
+from primase.errors import InputError
+from primase.generation.generate import generate
 from primase.scoring import load_model, score_windows
+from primase.variants.score import score as score_variants
 from tests.models import tiny_model
 
 
@@ -90,6 +96,70 @@ def test_saving_and_loading_does_not_change_a_score(tmp_path):
     window = bases(80)
     (first,), (second,) = score_windows(loaded, [window]), score_windows(again, [window])
     np.testing.assert_array_equal(first.nats, second.nats)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Folder of a small mixture of wholly uneven weights, saved as transformers saves it."""
+    loaded = tiny_model("mixtral-1m", k=3, hidden_size=64, intermediate_size=64, head_dim=32)
+    with torch.no_grad():
+        loaded.model.get_output_embeddings().weight.div_(20)
+    loaded.model.save_pretrained(tmp_path)
+    loaded.tokenizer.model_max_length = loaded.context_tokens
+    loaded.tokenizer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_bf16_is_near_where_it_is_asked_for(saved):
+    exact, rounded = (load_model(saved, precision=precision) for precision in ("fp32", "bf16"))
+    windows = [bases(length, seed=length) for length in (150, 33, 150, 99)]
+    of_exact, of_rounded = (
+        np.concatenate([score.nats for score in score_windows(one, windows)]) for one in (exact, rounded)
+    )
+    assert (of_exact != of_rounded).any()
+    np.testing.assert_allclose(of_rounded.mean(), of_exact.mean(), rtol=0.002)
+    np.testing.assert_allclose(of_rounded, of_exact, rtol=0.05)
+
+
+def test_a_fresh_process_loads_for_bf16_and_computes_with_its_own_products(saved):
+    """In a process that has built no model the names of the products are not registered yet."""
+    script = f"""
+import numpy as np
+from primase.models import expert_products, short_attention
+from primase.scoring import load_model, score_windows
+loaded = load_model({str(saved)!r}, precision="bf16")
+config = loaded.model.config
+assert (config._attn_implementation, config._experts_implementation) == ("primase", "primase")
+used = []
+of_experts = expert_products._silu_experts
+expert_products._silu_experts = lambda *arguments: used.append(arguments[-1]) or of_experts(*arguments)
+kernel = expert_products.bf16_kernels.silu_experts
+expert_products.bf16_kernels.silu_experts = lambda *arguments: used.append("kernel") or kernel(*arguments)
+(score,) = score_windows(loaded, [np.frombuffer(b"ACGT" * 20, np.uint8)])
+print({{str(one) for one in used}} <= {{"kernel", "torch.bfloat16"}} and len(used) > 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, ["True"]), done.stderr
+
+
+def test_what_bears_no_rounding_refuses_it(saved, tmp_path):
+    loaded = load_model(saved, precision="bf16")
+    fasta = tmp_path / "g.fa"
+    fasta.write_text(">r\n" + bases(300).tobytes().decode() + "\n")
+    uses = [
+        lambda: compress(loaded, fasta, tmp_path / "g.pdc"),
+        lambda: generate(loaded, bases=30),
+        lambda: score_variants(loaded, genome=fasta, regions=["r:10-20"], output=tmp_path / "s.tsv"),
+    ]
+    for use in uses:
+        with pytest.raises(InputError, match="in fp32, and this model was loaded in bf16"):
+            use()
+    assert not list(tmp_path.glob("*.tsv")) and not list(tmp_path.glob("*.pdc"))
+
+
+def test_another_precision_is_refused(tmp_path):
+    with pytest.raises(InputError, match="precision 'half': choose fp32 or bf16"):
+        load_model(tmp_path, precision="half")
 
 
 def test_probabilities_of_all_short_texts_sum_to_one():

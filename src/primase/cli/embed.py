@@ -29,6 +29,7 @@ def command(
     ] = "-1",
     pooling: Annotated[str, typer.Option(metavar="HOW", help="mean, max or last, over real tokens.")] = "mean",
     both_strands: Annotated[bool, typer.Option("--both-strands", help="The mean of both strands' vectors.")] = False,
+    precision: options.Precision = "fp32",
     column: options.Column = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")] = False,
     overwrite: options.Overwrite = False,
@@ -53,6 +54,7 @@ def command(
             layer=chosen,
             pooling=pooling,
             both_strands=both_strands,
+            precision=precision,
             column=column,
             resume=resume,
             overwrite=overwrite,
@@ -66,8 +68,9 @@ def lines(result) -> list[str]:
     """A `primase.embedding.EmbedResult` as text."""
     plural = "s" if result.sequences != 1 else ""
     strands = ", both strands" if result.both_strands else ""
+    rounded = ", in bf16" if result.precision == "bf16" else ""
     layers = f"{result.shape[1]} layers of " if len(result.shape) > 2 else ""
-    how = f"{result.pooling} of layer {result.layer}{strands}"
+    how = f"{result.pooling} of layer {result.layer}{strands}{rounded}"
     said = [f"{result.output}: {result.sequences:,} sequence{plural}, {layers}{result.shape[-1]} dimensions ({how})"]
     if result.renamed_records:
         said.append(f"records by another name in the genome: {other_names(result.renamed_records)}")

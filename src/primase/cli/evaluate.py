@@ -48,6 +48,7 @@ def command(
     max_bases: Annotated[
         int | None, typer.Option(min=1, metavar="BASES", help="Measure on a fixed draw of about so many bases.")
     ] = None,
+    precision: options.Precision = "fp32",
     column: options.Column = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -70,6 +71,7 @@ def command(
             stride_fraction=stride_fraction,
             context_tokens=context_tokens,
             ensembles=ensembles,
+            precision=precision,
             column=column,
             progress=display.stage,
         )

@@ -16,7 +16,7 @@ def table(result: "Evaluation") -> str:
     stretches = f"{result.stretches:,} stretch{'es' if result.stretches != 1 else ''}"
     lines = [
         f"{result.model}: {result.forward.bases:,} {part} bases in {stretches} "
-        f"({result.split_strategy} split), {result.tokens:,} tokens",
+        f"({result.split_strategy} split), {result.tokens:,} tokens{', in bf16' if result.precision == 'bf16' else ''}",
         "",
         f"{'lower is better, guessing is 2':<36}{'bits per base':>14}   95 % interval",
         _line("this model", result.forward),

@@ -28,6 +28,10 @@ Minutes = Annotated[
     float | None,
     typer.Option(metavar="MINUTES", help="Training time; the steps that fit are measured on this machine beforehand."),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(metavar="FORMAT", help="fp32, or bf16: rounded, and quicker where the hardware has it."),
+]
 Column = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Column of a table that holds the sequences (else text, or sequence)."),

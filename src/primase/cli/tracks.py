@@ -22,6 +22,7 @@ def command(
         str | None,
         typer.Option(metavar="ASSEMBLY", help="Also a UCSC track hub and an IGV session, for hg38 or the like."),
     ] = None,
+    precision: options.Precision = "fp32",
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -34,7 +35,15 @@ def command(
 
     with writing(output), Display() as display:
         result = tracks(
-            model, genome, output, what=what, strands=strands, hub=hub, overwrite=overwrite, progress=display.stage
+            model,
+            genome,
+            output,
+            what=what,
+            strands=strands,
+            hub=hub,
+            precision=precision,
+            overwrite=overwrite,
+            progress=display.stage,
         )
     typer.echo(result.model_dump_json(indent=2) if as_json else "\n".join(lines(result)))
 
@@ -44,7 +53,8 @@ def lines(result) -> list[str]:
     plural = "s" if result.records != 1 else ""
     rate = result.bases / result.seconds if result.seconds else 0.0
     said = [
-        f"{result.bases:,} bases in {result.records:,} record{plural}, strands: {result.strands}, "
+        f"{result.bases:,} bases in {result.records:,} record{plural}, strands: {result.strands}"
+        f"{', in bf16' if result.precision == 'bf16' else ''}, "
         f"{duration(result.seconds)} ({rate:,.0f} bases/s)"
     ]
     said.extend(f"{file}: {name}, mean {result.mean_bits[name]:.4f} bits" for name, file in result.files.items())

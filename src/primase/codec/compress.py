@@ -59,6 +59,7 @@ def compress(
     if not len(letters):
         raise InputError(f"{source}: no A, C, G or T in it, so there is nothing that a model could predict")
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
+    loaded.refuse_rounding("compression")
     refuse_unwritable(Path(output))
     windows = cut_lanes(loaded, letters, lanes or choose_lanes(loaded, letters))
     ids = tokens_of_lanes(loaded, windows)
@@ -112,6 +113,7 @@ def decompress(
     refuse_existing(Path(output), overwrite=overwrite)
     container = read_container(source)
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
+    loaded.refuse_rounding("compression")
     header = container.header
     _refuse_other_model(source, header, loaded)
     if not other_machine:

@@ -17,7 +17,7 @@ from primase.embedding.writers import write
 from primase.errors import InputError, OutputExistsError, PrimaseError, RunInUseError
 from primase.formats.vectors import VECTOR_SUFFIXES, require_vector_libraries
 from primase.run_lock import LOCK_FILE, RunLock
-from primase.scoring import LoadedModel
+from primase.scoring import LoadedModel, Precision
 
 
 def embed_to_file(
@@ -31,6 +31,7 @@ def embed_to_file(
     pooling: str = "mean",
     both_strands: bool = False,
     batch_tokens: int = 16_384,
+    precision: Precision = "fp32",
     column: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -53,7 +54,7 @@ def embed_to_file(
     output = Path(output)
     _check_output(output, overwrite=overwrite)
     source = _source(sources, regions, genome, column)
-    loaded = load(model, layer)
+    loaded = load(model, layer, precision)
     stream = {"layer": layer, "pooling": pooling, "both_strands": both_strands, "batch_tokens": batch_tokens}
     embed_stream(loaded, (), **stream)  # refuses what the model does not have before anything is made
     shape = vector_shape(loaded, layer)
@@ -62,6 +63,7 @@ def embed_to_file(
         "tokenizer": tokenizer_sha256(loaded),
         "sources": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in source.files],
         "column": column,
+        "precision": loaded.precision,
         **stream,
     }
     folder = output.with_name(f".{output.name}.partial")
@@ -83,6 +85,7 @@ def embed_to_file(
         layer=layer,
         pooling=pooling,
         both_strands=both_strands,
+        precision=loaded.precision,
         unknown_tokens=unknown,
         renamed_records=source.renamed,
         seconds=time.perf_counter() - begun,

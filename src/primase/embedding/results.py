@@ -16,6 +16,8 @@ class EmbedResult(Result):
     layer: int | str
     pooling: str
     both_strands: bool
+    precision: str
+    """fp32, or bf16 where it was asked for."""
     unknown_tokens: int
     """Tokens that the tokenizer could not spell, of the sequences that were embedded in this start."""
     renamed_records: dict[str, str] = Field(default={})

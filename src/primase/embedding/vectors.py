@@ -10,7 +10,7 @@ import numpy as np
 from primase import dna, processes
 from primase.errors import InputError, ModelError
 from primase.formats import read_records
-from primase.scoring import LoadedModel, layer_outputs, load_model, refuse_not_finite
+from primase.scoring import LoadedModel, Precision, layer_outputs, load_model, refuse_not_finite
 from primase.sequence_encoder import unknown_in_words
 
 POOLINGS = ("mean", "max", "last")
@@ -25,6 +25,7 @@ def embed(
     pooling: str = "mean",
     both_strands: bool = False,
     batch_tokens: int = 16_384,
+    precision: Precision = "fp32",
     column: str | None = None,
     progress: Callable[[int], None] = lambda done: None,
     on_unknown: Callable[[int], None] | None = None,
@@ -36,13 +37,14 @@ def embed(
     `all` every hidden state in one pass: float32 [sequences, layers + 1, width].
     `pooling` is over real tokens only, padding never among them; the special tokens that the tokenizer adds are real.
     `both_strands`: the mean of the vectors of the sequence and of its reverse complement.
+    `precision`: as `load_model` takes it; a model already loaded has its own.
     A sequence longer than the model's context is cut into rows side by side: mean and max are over the tokens of all of
     them, last is the last token of the last. `progress` is called with the number of sequences done;
     `on_unknown`, or else a Python warning, tells how many tokens the tokenizer could not spell, if any.
 
     Raises InputError for an empty sequence, ModelError for a layer that the model does not have.
     """
-    loaded = load(model, layer)
+    loaded = load(model, layer, precision)
     if isinstance(sequences, str | Path):
         sequences = [record.sequence for record in read_records([sequences], column=column)]
     vectors, done = [np.empty((0, *vector_shape(loaded, layer)), np.float32)], 0
@@ -95,9 +97,11 @@ def vector_shape(loaded: LoadedModel, layer: int | str) -> tuple[int, ...]:
     return (config.num_hidden_layers + 1, config.hidden_size) if layer == "all" else (config.hidden_size,)
 
 
-def load(model: str | Path | LoadedModel, layer: int | str) -> LoadedModel:
+def load(model: str | Path | LoadedModel, layer: int | str, precision: Precision = "fp32") -> LoadedModel:
     """The model with an output layer only where the logits are asked for: a classifier's body can be embedded too."""
-    return model if isinstance(model, LoadedModel) else load_model(model, causal=layer == "logits")
+    if isinstance(model, LoadedModel):
+        return model
+    return load_model(model, causal=layer == "logits", precision=precision)
 
 
 def _warn_of_unknown(tokens: int) -> None:

@@ -38,7 +38,7 @@ from primase.report.card import write_card
 from primase.report.page import write_report
 from primase.results import Evaluation, Locus
 from primase.run_folder import RunFolder
-from primase.scoring import LoadedModel, load_model
+from primase.scoring import LoadedModel, Precision, load_model
 
 Progress = Callable[[str, float], None]
 Source = Callable[[list[np.ndarray]], list[np.ndarray]]
@@ -56,6 +56,7 @@ def evaluate(
     stride_fraction: float | None = None,
     context_tokens: int | None = None,
     ensembles: bool | None = None,
+    precision: Precision = "fp32",
     column: str | None = None,
     progress: Progress = lambda what, share: None,
 ) -> Evaluation:
@@ -67,7 +68,8 @@ def evaluate(
     `annotations`: GFF3, GTF or BED of the measured records. `source`: the simulated source of the genome.
     `stride_fraction`: a context that is full slides by this share of itself. `context_tokens`: a shorter context than
     the model was made for, where that one takes too much memory or time. `ensembles`: whether the model is measured in
-    company too (see `primase.evaluation.ensembles`); as the recipe says where not given.
+    company too (see `primase.evaluation.ensembles`); as the recipe says where not given. `precision`: of the model's
+    forward passes, as `load_model` takes it.
 
     Raises MissingFileError where there is no run or no final model, InputError where nothing was held out or a file
     cannot be used, ModelError where the model's tokenizer cannot spell the bases.
@@ -92,7 +94,7 @@ def evaluate(
     marks = read_annotations(annotations) if annotations else None
     changes = {"stride_fraction": stride_fraction, "ensembles": ensembles}
     method = Method.of_run(run, changes) if is_run else Method.of_model(changes)
-    loaded = load_model(model)
+    loaded = load_model(model, precision=precision)
     if context_tokens is not None:
         loaded = loaded.with_context(context_tokens)
     if sequences:
@@ -218,6 +220,7 @@ def measure(
         windows=sample.cells,
         tokens=scored.tokens,
         unknown_tokens=scored.unknown_tokens,
+        precision=loaded.precision,
         context_tokens=loaded.context_tokens,
         stride_fraction=settings.stride_fraction,
         bootstrap_blocks=bootstrap.blocks,

@@ -76,6 +76,7 @@ def generate(
         _checked_prompt(constraints, name, text)
     genome = training_genome(model, compare_with)
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
+    loaded.refuse_rounding("generation")
     drawer = Drawer(loaded, constraints, sampling, seed)
     if output is not None:
         refuse_unwritable(output)

@@ -64,11 +64,20 @@ def configuration(settings: ModelSettings, tokenizer: PreTrainedTokenizerBase) -
     return config
 
 
-def build_model(settings: ModelSettings, config: PreTrainedConfig, seed: int) -> PreTrainedModel:
-    """A model with fresh fp32 weights; the same seed gives the same weights. The caller's random state is kept."""
+def register_products() -> None:
+    """Make `primase` a name that transformers knows for experts and attention."""
     expert_products.register()
     short_attention.register()
-    arguments: dict[str, Any] = {"attn_implementation": settings.attention, "dtype": torch.float32}
+
+
+def build_model(settings: ModelSettings, config: PreTrainedConfig, seed: int) -> PreTrainedModel:
+    """A model with fresh fp32 weights; the same seed gives the same weights. The caller's random state is kept."""
+    register_products()
+    model_class = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    # Attention with capped scores or sinks is not torch's, and so not ours.
+    has_other_attention = settings.attention == "primase" and not getattr(model_class, "_supports_sdpa", True)
+    attention = "eager" if has_other_attention else settings.attention
+    arguments: dict[str, Any] = {"attn_implementation": attention, "dtype": torch.float32}
     if is_mixture(config):
         arguments["experts_implementation"] = settings.experts
     with torch.random.fork_rng(devices=[]):

@@ -6,7 +6,7 @@ on a processor, and for experts of another build, transformers' own `grouped_mm`
 oneDNN compiles a bf16 product anew for each shape, and an expert has another number of tokens each time: a third of the
 stock step's time goes there. A product of few tokens also reaches a fraction of what the processor can do. Here experts
 with about as many tokens form a group: their tokens are filled up with zeros to one of few numbers, and one batched
-product takes them all. Where the layers are compiled, the kernels of `bf16_kernels` do it instead.
+product takes them all. Where the kernels of `bf16_kernels` are built, they do it instead.
 """
 
 from collections import defaultdict
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers.activations import SiLUActivation
-from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_experts_forward
+from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, _default_apply_gate, grouped_mm_experts_forward
 
 from primase.models import bf16_kernels
 
@@ -203,7 +203,8 @@ def _is_silu_on_processor(module: nn.Module, hidden_states: torch.Tensor) -> boo
     """Whether the experts are of the plain kind: gate and up stacked in this order, SiLU, no biases."""
     return (
         hidden_states.device.type == "cpu"
-        and isinstance(module.act_fn, (nn.SiLU, SiLUActivation))
+        and isinstance(getattr(module, "act_fn", None), (nn.SiLU, SiLUActivation))
+        and getattr(type(module), "_apply_gate", None) is _default_apply_gate
         and module.has_gate
         and module.is_concatenated
         and not (module.is_transposed or module.has_bias or module.has_post_expert_norm or module._is_expert_parallel)

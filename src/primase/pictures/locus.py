@@ -77,6 +77,7 @@ def picture_locus(
                 "annotations of this genome"
             )
         loaded = model if isinstance(model, LoadedModel) else load_model(model)
+        loaded.refuse_rounding("a picture")
         reader = BaseValues(loaded, opened)
         values = _read(reader, place, progress)
         letters = opened.bases(*place).tobytes().upper()

@@ -53,6 +53,7 @@ def index(
     _refuse(output, overwrite=overwrite)
     files = sequence_files(genome)
     loaded = load(model, layer)
+    loaded.refuse_rounding("search")
     output.parent.mkdir(parents=True, exist_ok=True)  # whatever is wrong with the place, now and not at the end
     total_bytes = sum(file.stat().st_size for file in files)
     table, counts = _Places(), {"records": 0, "bases": 0, "skipped": 0}

@@ -49,6 +49,7 @@ def query(
     description = read_description(folder)
     records = _records(queries)
     loaded = load(model if model is not None else description.model, description.layer)
+    loaded.refuse_rounding("search")
     _refuse_other_model(folder, description, loaded)
     held, table, centre = _read_index(faiss, folder, description)
     hits: list[SearchHit] = []

@@ -71,6 +71,7 @@ def score(
         survey = Survey(variants, opened, strict_ref=strict_ref) if variants else None
         named = [opened.place(region) for region in named]
         loaded = model if isinstance(model, LoadedModel) else load_model(model)
+        loaded.refuse_rounding("the score of a variant")
         layout = layout_for(loaded, context_bases, after_bases)
         for file in outputs.files:
             processes.by_main(lambda file=file: refuse_unwritable(file))
