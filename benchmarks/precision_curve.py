@@ -1,6 +1,6 @@
 """The loss of 200 steps in bf16 beside the same steps in fp32: same weights, same rows, the tutorial's model.
 
-    python -m benchmarks.precision_curve WINDOWS -o FOLDER [--tokenizer NAME] [--steps 200] [--json FILE]
+    python -m benchmarks.precision_curve WINDOWS -o FOLDER [--tokenizer NAME] [--steps 200] [--compile yes|no] [--json FILE]
 
 Prints the largest relative difference of a step's loss, and of the mean of ten neighbouring steps.
 """
@@ -23,12 +23,13 @@ def main() -> None:
     parser.add_argument("--tokenizer", help="folder of the tutorial's tokenizer; without it byte pairs are trained")
     parser.add_argument("--recipe", default="tutorial")
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--compile", choices=["yes", "no"], default="no", help="with it bf16 has the kernels in C++")
     parser.add_argument("--json", type=Path)
     settings = parser.parse_args()
     changes = {
         "training.steps": settings.steps, "training.epochs": None, "training.accumulation_steps": 1,
         "training.rows_per_batch": 32, "training.log_every": 1, "training.evaluate_every": "never",
-        "training.save_every": settings.steps, "training.compile": "no",
+        "model.attention": "primase", "training.save_every": settings.steps, "training.compile": settings.compile,
     }  # fmt: skip
     changes |= {"tokenizer.name": settings.tokenizer} if settings.tokenizer else {
         "tokenizer.kind": "byte-pair", "tokenizer.name": None, "tokenizer.vocabulary_tokens": 4096
