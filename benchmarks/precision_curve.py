@@ -1,6 +1,7 @@
 """The loss of 200 steps in bf16 beside the same steps in fp32: same weights, same rows, the tutorial's model.
 
-    python -m benchmarks.precision_curve WINDOWS -o FOLDER [--tokenizer NAME] [--steps 200] [--compile yes|no] [--json FILE]
+    python -m benchmarks.precision_curve WINDOWS -o FOLDER [--tokenizer NAME] [--steps 200] [--compile yes|no]
+        [--json FILE]
 
 Prints the largest relative difference of a step's loss, and of the mean of ten neighbouring steps.
 """
