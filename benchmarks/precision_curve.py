@@ -30,8 +30,10 @@ def main() -> None:
     changes = {
         "training.steps": settings.steps, "training.epochs": None, "training.accumulation_steps": 1,
         "training.rows_per_batch": 32, "training.log_every": 1, "training.evaluate_every": "never",
-        "model.attention": "primase", "training.save_every": settings.steps, "training.compile": settings.compile,
+        "training.save_every": settings.steps, "training.compile": settings.compile,
     }  # fmt: skip
+    if settings.compile == "yes":
+        changes["model.attention"] = "primase"
     changes |= {"tokenizer.name": settings.tokenizer} if settings.tokenizer else {
         "tokenizer.kind": "byte-pair", "tokenizer.name": None, "tokenizer.vocabulary_tokens": 4096
     }  # fmt: skip

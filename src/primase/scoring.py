@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -99,9 +99,9 @@ def load_model(
     """A run, a model folder, or a Hub name, ready to score. `causal=False` loads the body without the output layer.
 
     `may_be_unfit`: not tried out, for the self-tests, which say more of a model whose results are not finite.
-    `precision`: bf16 rounds the products of `score_windows`, `predict_bases` and `embed`, which is several times as
-    quick where the hardware has bf16 (on a processor some seconds may go into building its kernels, once); logits are
-    fp32. Variants, generation, search, pictures and compression do not take such a model.
+    `precision`: bf16 rounds the products of `score_windows`, `predict_bases` and `embed`, which is about twice
+    as quick on a processor with AMX (some seconds may go into building its kernels, once); logits are fp32.
+    Variants, generation, search, pictures and compression do not take such a model.
 
     Raises MissingFileError for a run without a final model, ModelError where the model or its tokenizer cannot be used,
     InputError for another precision.
@@ -163,11 +163,16 @@ def _take_bf16_kernels(model: PreTrainedModel) -> None:
         model.set_experts_implementation("primase")
     for module in model.modules():
         if type(module).__name__.endswith("RotaryEmbedding"):
-            # In fp32 they would make queries and keys fp32 until these are rounded again: a fifth of the time.
-            module.register_forward_hook(lambda _module, _inputs, angles: tuple(one.bfloat16() for one in angles))
+            # In fp32 they would make queries and keys fp32 until these are rounded again: a tenth of the time.
+            module.register_forward_hook(_rounded_angles)
     if can_compile(model.device):
         bf16_kernels.build()
         tensor_pool.install()
+
+
+def _rounded_angles(_module: nn.Module, _inputs: tuple, angles: Any) -> Any:
+    """Cosines and sines in bf16; complex numbers, as some models have them, as they are."""
+    return tuple(one.bfloat16() for one in angles) if isinstance(angles, tuple) else angles
 
 
 def assembled(

@@ -24,6 +24,14 @@ def can_compile(device: torch.device) -> bool:
     return True
 
 
+def prepare_layers(model: PreTrainedModel, *, is_compiled: bool) -> None:
+    """Compile the layers for a training, as `compile_layers` does, or see to it that they run as they are written."""
+    if is_compiled:
+        compile_layers(model)
+    else:
+        bf16_kernels.put_away()
+
+
 def compile_layers(model: PreTrainedModel) -> None:
     """Compile each layer on its first pass, which takes a minute. Raises MissingExtraError without a C++ compiler."""
     if not can_compile(model.device):

@@ -9,9 +9,8 @@ import torch
 
 from primase import hardware
 from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, TrainingRows, next_tokens
-from primase.models import bf16_kernels
 from primase.models.build import build_model, count_parameters, router_can_learn
-from primase.models.compiling import can_compile, compile_layers
+from primase.models.compiling import can_compile, prepare_layers
 from primase.models.losses import batch_nats
 from primase.recipe import TrainingSettings
 from primase.results import MUCH_LEAKAGE, Leakage
@@ -219,10 +218,7 @@ class _Speed:
 def _measure(setup: TrainingSetup, *, is_compiled: bool) -> _Speed:
     settings, device = setup.recipe.training, setup.device
     model = build_model(setup.recipe.model, setup.config, setup.recipe.seed).to(device).train()
-    if is_compiled:
-        compile_layers(model)
-    else:
-        bf16_kernels.put_away()
+    prepare_layers(model, is_compiled=is_compiled)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     if settings.optimizer == "muon":
         optimizer = MuonWithAdamW(model, settings, set())

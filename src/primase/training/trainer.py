@@ -24,9 +24,8 @@ from transformers import PreTrainedModel, TrainingArguments
 from primase import processes
 from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, StepBatches, TrainingRows, next_tokens
 from primase.errors import CheckpointError, NonFiniteLossError
-from primase.models import bf16_kernels
 from primase.models.build import count_parameters, experts
-from primase.models.compiling import compile_layers, uncompiled
+from primase.models.compiling import prepare_layers, uncompiled
 from primase.models.losses import batch_nats
 from primase.recipe import TrainingSettings
 from primase.training import checkpoints, explosion, optimizers, sharding
@@ -57,10 +56,7 @@ class PretrainingTrainer(transformers.Trainer):
         callbacks: list[transformers.TrainerCallback],
     ) -> None:
         """`facts` are written into every checkpoint; `peak_flops` is what `mfu` refers to."""
-        if settings.compile == "yes":
-            compile_layers(model)
-        else:
-            bf16_kernels.put_away()
+        prepare_layers(model, is_compiled=settings.compile == "yes")
         super().__init__(
             model=model,
             args=arguments,
