@@ -23,6 +23,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
+EPOCHS = 24.0
+EPOCHS_OF_A_SMALL_GENOME = 12.0
+SMALL_GENOME_BASES = 500_000
+"""Of the training part."""
+
 Steps = Annotated[int, Field(ge=1)]
 """A number of optimizer steps."""
 
@@ -128,8 +133,8 @@ class ModelSettings(Settings):
 class TrainingSettings(Settings):
     """The optimization."""
 
-    epochs: float | None = Field(None, gt=0)
-    """Passes over the training windows at most."""
+    epochs: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
+    """Passes over the training windows at most; auto: as `most_epochs` says."""
     steps: int | None = Field(None, ge=1)
     """Optimizer steps at most; wins over epochs."""
     minutes: float | None = Field(None, gt=0)
@@ -178,6 +183,16 @@ class TrainingSettings(Settings):
     """Measure on a fixed draw of about so many bases of the validation part; all of it where not set."""
     report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Trackers of transformers: tensorboard, wandb, trackio. None is installed by default."""
+
+    def most_epochs(self, train_bases: int) -> float | None:
+        """`epochs` for a training part of so many bases; where they are auto, what was best for a small model.
+
+        A part of up to 150,000 bases was learnt by heart in 24 passes; one of 600,000 to 750,000 was not
+        (docs/experiments.md).
+        """
+        if self.epochs != "auto":
+            return self.epochs
+        return EPOCHS_OF_A_SMALL_GENOME if train_bases < SMALL_GENOME_BASES else EPOCHS
 
     @model_validator(mode="after")
     def _has_an_end(self) -> "TrainingSettings":

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 from primase.models.build import build_model, configuration
 from primase.tokenizers import kmer_tokenizer
-from primase.training.optimizers import MuonInFp32, MuonWithAdamW
+from primase.training.optimizers import BatchedMuon, MuonWithAdamW
 from tests.training.runs import DENSE, EXPERTS, tiny_recipe
 
 SETTINGS = tiny_recipe(training__optimizer="muon", training__weight_decay=0.1).training
@@ -64,8 +64,8 @@ def halving(optimizer):
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
 
 
-@pytest.mark.parametrize(("bf16", "muon_class"), [(True, torch.optim.Muon), (False, MuonInFp32)])
-def test_steps_are_those_of_the_two_alone(bf16, muon_class, gradients, monkeypatch):
+@pytest.mark.parametrize("bf16", [True, False])
+def test_steps_are_those_of_the_two_alone(bf16, gradients, monkeypatch):
     """With a scheduler, which must reach both."""
     monkeypatch.setattr("primase.hardware.has_bf16", lambda device: bf16)
     model, twin = tiny_model(DENSE), tiny_model(DENSE)
@@ -76,7 +76,9 @@ def test_steps_are_those_of_the_two_alone(bf16, muon_class, gradients, monkeypat
 
     weights = dict(twin.named_parameters())
     muon_names, decayed_names, plain_names = names_of(model, both)
-    muon = muon_class([weights[n] for n in weights if n in muon_names], lr=0.02, weight_decay=0.1, momentum=0.95)
+    precision = torch.bfloat16 if bf16 else torch.float32
+    matrices = [weights[n] for n in weights if n in muon_names]
+    muon = BatchedMuon(matrices, precision=precision, lr=0.02, weight_decay=0.1, momentum=0.95)
     adamw = torch.optim.AdamW(
         [
             {"params": [weights[n] for n in weights if n in decayed_names], "weight_decay": 0.1},
@@ -90,11 +92,14 @@ def test_steps_are_those_of_the_two_alone(bf16, muon_class, gradients, monkeypat
     assert [name for name, parameter in model.named_parameters() if not torch.equal(parameter, weights[name])] == []
 
 
-def test_fp32_muon_is_torchs_up_to_rounding(gradients):
+@pytest.mark.parametrize(("precision", "off"), [(torch.float32, 0.02), (torch.bfloat16, 0.001)])
+def test_batched_muon_is_torchs_up_to_rounding(precision, off, gradients):
     """Tall, wide and square matrices; torch rounds to bf16 on the way, 8 bits."""
     weights = [torch.nn.Parameter(gradients[0][name].clone()) for name in gradients[0] if gradients[0][name].ndim == 2]
     twins = [torch.nn.Parameter(weight.detach().clone()) for weight in weights]
-    ours, theirs = MuonInFp32(weights, lr=0.02, weight_decay=0.1), torch.optim.Muon(twins, lr=0.02, weight_decay=0.1)
+    assert len({tuple(sorted(weight.shape)) for weight in weights}) < len(weights)
+    ours = BatchedMuon(weights, precision=precision, lr=0.02, weight_decay=0.1)
+    theirs = torch.optim.Muon(twins, lr=0.02, weight_decay=0.1)
     for of_weight in gradients:
         for weight, twin, gradient in zip(weights, twins, (g for g in of_weight.values() if g.ndim == 2), strict=True):
             weight.grad, twin.grad = gradient.clone(), gradient.clone()
@@ -102,7 +107,7 @@ def test_fp32_muon_is_torchs_up_to_rounding(gradients):
         theirs.step()
     for weight, twin, start in zip(weights, twins, (g for g in gradients[0].values() if g.ndim == 2), strict=True):
         moved = (twin - start).norm()
-        assert moved > 0.01 and (weight - twin).norm() / moved < 0.02
+        assert moved > 0.01 and (weight - twin).norm() / moved < off
     assert ours.state[weights[0]].keys() == theirs.state[twins[0]].keys()
 
 
@@ -126,4 +131,4 @@ def test_state_goes_on(gradients):
 def test_a_run_in_fp32_orthogonalises_in_fp32(monkeypatch):
     monkeypatch.setattr("primase.hardware.has_bf16", lambda device: True)
     exact = SETTINGS.model_copy(update={"precision": "fp32"})
-    assert isinstance(MuonWithAdamW(tiny_model(DENSE), exact, set())._muon, MuonInFp32)
+    assert MuonWithAdamW(tiny_model(DENSE), exact, set())._muon.precision == torch.float32

@@ -42,7 +42,8 @@ def test_the_training_does_what_was_planned(genome, tmp_path):
 
 def test_limits():
     def steps(compiling_seconds=0.0, **changes):
-        return _steps(tiny_recipe(**changes).training, 10, 0.5, 5.0, compiling_seconds)
+        training = tiny_recipe(**changes).training
+        return _steps(training, training.most_epochs(10**6), 10, 0.5, 5.0, compiling_seconds)
 
     assert steps(training__steps=7) == 7
     assert steps(training__steps=7, training__epochs=3) == 7

@@ -11,7 +11,7 @@ from primase.recipe import TrainingSettings
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """torch.optim.Muon and torch.optim.AdamW side by side over disjoint parameters of one model.
+    """Muon and torch.optim.AdamW side by side over disjoint parameters of one model.
 
     Muon orthogonalises the momentum of a matrix (K. Jordan, 2024); embeddings, head, router, norms and the
     three-dimensional weights of experts have no such geometry and go to AdamW. Of these only the parameters named in
@@ -26,9 +26,12 @@ class MuonWithAdamW(torch.optim.Optimizer):
             groups[kind].append(parameter)
         # fp32 is asked for where runs are to agree beyond what bf16 can tell apart (in several processes, say).
         in_bf16 = hardware.has_bf16(model.device) and settings.precision != "fp32"
-        muon = torch.optim.Muon if in_bf16 else MuonInFp32
-        self._muon = muon(
-            groups["muon"], lr=settings.muon_learning_rate, weight_decay=settings.weight_decay, momentum=0.95
+        self._muon = BatchedMuon(
+            groups["muon"],
+            precision=torch.bfloat16 if in_bf16 else torch.float32,
+            lr=settings.muon_learning_rate,
+            weight_decay=settings.weight_decay,
+            momentum=0.95,
         )
         self._adamw = torch.optim.AdamW(
             [
@@ -80,42 +83,69 @@ def _lasting(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != "lr"}
 
 
-class MuonInFp32(torch.optim.Muon):
-    """torch.optim.Muon with its orthogonalisation in the number format of the weights.
+class BatchedMuon(torch.optim.Muon):
+    """torch.optim.Muon that orthogonalises all matrices of a shape (or its transpose) at once.
 
-    torch casts to bf16, which a processor without it emulates: a hundred times slower than fp32, and by far the longest
-    part of a training step. State and settings are torch's.
+    Products of small matrices one by one leave a processor or GPU idle. State, settings and, in bf16, results are
+    torch's. `precision` is the number format of the orthogonalisation: torch takes bf16 always, which a processor
+    without it emulates, a hundred times slower than fp32.
     """
+
+    def __init__(self, matrices: list[nn.Parameter], *, precision: torch.dtype, **settings: float) -> None:
+        super().__init__(matrices, **settings)
+        self.precision = precision
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
         for group in self.param_groups:
-            momentum = group["momentum"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                buffer = state.setdefault("momentum_buffer", torch.zeros_like(parameter.grad))
-                buffer.lerp_(parameter.grad, 1 - momentum)
-                update = parameter.grad.lerp(buffer, momentum) if group["nesterov"] else buffer
-                update = newton_schulz(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
-                rows, columns = parameter.shape
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(update, alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
+            learning = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for parameter in learning:
+                if "momentum_buffer" not in self.state[parameter]:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter.grad)
+            for alike in _by_shape(learning):
+                self._step_alike(alike, group)
+
+    def _step_alike(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        """One step of parameters that are of one shape once the tall ones are transposed."""
+        gradients = [parameter.grad for parameter in parameters]
+        updates = buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        if group["nesterov"]:
+            updates = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        wide = torch.stack([update.mT if _is_tall(update) else update for update in updates]).to(self.precision)
+        wide = newton_schulz(wide, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        for parameter, update in zip(parameters, wide, strict=True):
+            rows, columns = parameter.shape
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            step = group["lr"] * max(1, rows / columns) ** 0.5
+            parameter.add_(update.mT if _is_tall(parameter) else update, alpha=-step)
+
+
+def _by_shape(matrices: list[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """The matrices that have one shape, or its transpose, and one device together."""
+    alike: dict[tuple, list[nn.Parameter]] = {}
+    for matrix in matrices:
+        alike.setdefault((*sorted(matrix.shape), matrix.device), []).append(matrix)
+    return list(alike.values())
+
+
+def _is_tall(matrix: torch.Tensor) -> bool:
+    return matrix.shape[0] > matrix.shape[1]
 
 
 def newton_schulz(
-    matrix: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
+    matrices: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
 ) -> torch.Tensor:
-    """The matrix with its singular values brought near 1 (quintic iteration of K. Jordan's Muon, 2024)."""
+    """`matrices` [number, rows, columns], no taller than wide, with their singular values brought near 1.
+
+    The quintic iteration of K. Jordan's Muon (2024).
+    """
     a, b, c = coefficients
-    is_tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if is_tall else matrix
-    x = x / x.norm().clamp(min=eps)
+    x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
     for _ in range(steps):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if is_tall else x
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
 
 
 def _inner_matrices(model: PreTrainedModel) -> set[str]:

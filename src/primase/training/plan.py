@@ -154,7 +154,8 @@ def _pace(setup: TrainingSetup, processes: int, *, is_compiled: bool) -> _Pace:
     seconds_per_step = batches_per_step / processes * speed.seconds_per_batch + speed.seconds_per_update
     tokens_per_epoch = speed.tokens_per_row * len(rows)
     measuring_seconds = _measuring_seconds(setup, tokens_per_epoch / epoch_steps / seconds_per_step)
-    steps = _steps(training, epoch_steps, seconds_per_step, measuring_seconds, speed.compiling_seconds)
+    most_epochs = training.most_epochs(setup.corpus.part_bases("train"))
+    steps = _steps(training, most_epochs, epoch_steps, seconds_per_step, measuring_seconds, speed.compiling_seconds)
     return _Pace(epoch_steps, tokens_per_epoch, seconds_per_step, steps)
 
 
@@ -165,6 +166,7 @@ def steps_per_epoch(rows: int, settings: TrainingSettings) -> int:
 
 def _steps(
     settings: TrainingSettings,
+    most_epochs: float | None,
     epoch_steps: int,
     seconds_per_step: float,
     measuring_seconds: float,
@@ -174,8 +176,8 @@ def _steps(
     limits = []
     if settings.steps is not None:
         limits.append(settings.steps)
-    elif settings.epochs is not None:
-        limits.append(max(1, math.ceil(settings.epochs * epoch_steps)))
+    elif most_epochs is not None:
+        limits.append(max(1, math.ceil(most_epochs * epoch_steps)))
     if settings.minutes is not None:
         measured_every = settings.evaluate_every if isinstance(settings.evaluate_every, int) else epoch_steps
         seconds = seconds_per_step + (measuring_seconds / measured_every if settings.evaluate_every != "never" else 0)

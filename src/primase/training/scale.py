@@ -88,7 +88,8 @@ def plan_at_scale(
     bases a token are not known.
     """
     mfu, origin_of_mfu = (ASSUMED_MFU, "assumed") if mfu is None else (mfu, "given")
-    epochs_of_recipe = recipe.training.epochs or 1.0
+    train_bases = round(genome_bases * (1 - recipe.split.validation_fraction - recipe.split.heldout_fraction))
+    epochs_of_recipe = recipe.training.most_epochs(train_bases) or 1.0
     values = {"genome_bases": genome_bases, "gpus": gpus, "gpu_flops": gpu_flops, "epochs": epochs_of_recipe}
     values |= {} if epochs is None else {"epochs": epochs}
     for name, value in (values | {"mfu": mfu}).items():
@@ -97,7 +98,6 @@ def plan_at_scale(
     per_token, origin = _bases_per_token(recipe, bases_per_token, corpus)
     config = _configuration(recipe, corpus)
     parameters = count_parameters(config)
-    train_bases = round(genome_bases * (1 - recipe.split.validation_fraction - recipe.split.heldout_fraction))
     tokens = round(values["epochs"] * train_bases / per_token)
     flops = float(parameters.training_flops_per_token) * tokens
     rows = recipe.training.rows_per_batch * _row_tokens(recipe, config, per_token)
