@@ -117,6 +117,9 @@ class ModelSettings(Settings):
     settings: dict[str, Any] = {}
     """Values of the transformers configuration to change, under transformers' own names
     (`num_key_value_heads`, `sliding_window`, `num_local_experts`, …)."""
+    start: Literal["random", "pairs"] = "random"
+    """Fresh weights. pairs: embedding and output layer begin at what counting pairs of tokens in the training part
+    predicts, which saves the first steps of a model with a large vocabulary."""
     attention: Literal["primase", "sdpa", "eager", "flash_attention_2", "flex_attention"] = "primase"
     """How attention is computed; the result is the same. primase: sdpa but in bf16 on a CPU, where that is slow."""
     experts: Literal["primase", "eager", "grouped_mm", "batched_mm"] = "primase"

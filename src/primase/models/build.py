@@ -18,7 +18,7 @@ from transformers import (
 
 from primase.errors import ModelError, RecipeError
 from primase.hub import CONFIGURATION_FILES, local_folder
-from primase.models import expert_products, short_attention
+from primase.models import counted_start, expert_products, short_attention
 from primase.models.presets import AUTO, PRESETS, SIZES
 from primase.recipe import ModelSettings
 
@@ -204,6 +204,8 @@ def _refuse_unusable(settings: ModelSettings, config: PreTrainedConfig) -> None:
             f"model.experts is {settings.experts}, which needs hidden and intermediate sizes that are multiples of 8; "
             "change them in model.settings, or set model.experts=eager"
         )
+    if settings.start == "pairs":
+        counted_start.refuse_other_models(config)
     if settings.attention == "flex_attention" and not torch.cuda.is_available():
         raise RecipeError("model.attention is flex_attention, which needs a GPU; set model.attention=sdpa")
 

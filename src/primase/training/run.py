@@ -21,6 +21,7 @@ from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus
 from primase.errors import CheckpointError, InputError, MissingExtraError, RecipeError
 from primase.models.build import build_model, count_parameters, experts, silence_transformers
+from primase.models.counted_start import begin_with_pairs, count_pairs
 from primase.own_files import one_line
 from primase.recipe import Recipe
 from primase.report.card import write_card
@@ -231,6 +232,10 @@ def _train(
     silence_transformers()
     settings = setup.recipe.training
     model = build_model(setup.recipe.model, setup.config, setup.recipe.seed)
+    begun = time.perf_counter()
+    if setup.recipe.model.start == "pairs" and resume_from is None:
+        begin_with_pairs(model, count_pairs(setup.rows, setup.config.vocab_size))
+    starting_seconds = time.perf_counter() - begun
     if settings.sharding == "fsdp2":
         sharding.shard(model.to(setup.device))
     stop = StopSignals()
@@ -254,6 +259,7 @@ def _train(
         callbacks=[ProgressReport(on_step), stop],
     )
     if resume_from is None:
+        trainer.progress.seconds += starting_seconds
         processes.by_main(lambda: trainer.metrics_file.keep(0))  # of a run that was killed before its first checkpoint
     if processes.rank():
         torch.manual_seed(setup.recipe.seed + processes.rank())  # dropout differs from process to process
