@@ -56,6 +56,18 @@ def test_limits():
     assert steps(27.0, training__steps=None, training__minutes=1) == int((0.95 * 60 - 27) / 1.5)
 
 
+def test_epochs_by_the_size_of_the_genome():
+    left_open = tiny_recipe(training__epochs="auto").training
+    assert [left_open.most_epochs(bases) for bases in (50_000, 499_999, 500_000, 10**9)] == [12, 12, 24, 24]
+    assert tiny_recipe(training__epochs=3.5).training.most_epochs(50_000) == 3.5
+    assert tiny_recipe(training__epochs=None).training.most_epochs(50_000) is None
+
+
+def test_a_small_genome_is_read_twelve_times(genome, tmp_path):
+    recipe = tiny_recipe(DENSE, training__steps=None, training__epochs="auto", training__minutes=1000)
+    assert plan(genome, tmp_path, recipe).epochs == 12
+
+
 @pytest.fixture
 def timed(genome, tmp_path, monkeypatch):
     """`timed(...)`: the plan of a run whose steps take a second, or half of it where the layers are compiled."""

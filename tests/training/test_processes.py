@@ -30,6 +30,7 @@ RECIPES = {
         WITHOUT_DROPOUT, training__sharding="fsdp2", training__keep_best=False, training__steps=12
     ),
     "muon": tiny_recipe(DENSE, training__optimizer="muon", training__strands="random", training__steps=12),
+    "pairs": tiny_recipe(DENSE, model__start="pairs", training__strands="random", training__steps=12),
 }
 DROPOUT = tiny_recipe(EXPERTS, training__accumulation_steps=4, training__rows_per_batch=2)
 

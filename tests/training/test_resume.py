@@ -35,6 +35,7 @@ RECIPES = {
         training__accumulation_steps=1,
         training__rows_per_batch=8,
     ),
+    "pairs": tiny_recipe(DENSE, model__start="pairs"),
     # 13 steps end in the middle of an epoch; the checkpoint of step 10 is written before that epoch's measurement.
     "epochs": tiny_recipe(EXPERTS, training__steps=13, training__evaluate_every="epoch", training__save_every=10),
 }
@@ -71,6 +72,7 @@ def stopped_after(batches, before_batch):
         pytest.param("bf16", 23, id="bf16"),
         pytest.param("muon", 11, id="muon, after step 11"),
         pytest.param("muon", 10, id="muon, at the end of an epoch"),
+        pytest.param("pairs", 22, id="from counted pairs"),
         pytest.param("epochs", 20, id="at the end of an epoch, measured by epochs"),
         pytest.param("epochs", 25, id="in the middle of the last step"),
         pytest.param("epochs", 26, id="after the last step, in the middle of an epoch"),

@@ -8,6 +8,8 @@ from primase.models.build import build_model, configuration
 from primase.models.counted_start import PRIOR_PAIRS, begin_with_pairs, count_pairs
 from primase.recipe import ModelSettings
 from primase.tokenizers import kmer_tokenizer
+from primase.training.run import pretrain
+from tests.training.runs import DENSE, metrics, tiny_recipe
 
 MODELS = {
     "dense": {"preset": "qwen3-small"},
@@ -64,6 +66,16 @@ def test_begins_where_counting_ends(name, chain):
         after = nats(model(input_ids=inputs).logits, targets)
     assert before > by_frequency
     assert abs(after - by_pairs) < 0.1 * (by_frequency - by_pairs)
+
+
+def test_a_training_begins_there(tmp_path):
+    """In the first step already, on a genome of one word over and over."""
+    (tmp_path / "genome.fa").write_text(">one\n" + "ACGTTGCAAGTC" * 500 + "\n")
+    first = {}
+    for start in ("random", "pairs"):
+        recipe = tiny_recipe(DENSE, model__start=start, training__steps=1, training__log_every=1)
+        first[start] = metrics(pretrain(tmp_path / "genome.fa", tmp_path / start, recipe).run)[0]["bits_per_base"]
+    assert first["random"] > 2 and first["pairs"] < 1.5
 
 
 def test_all_weights_learn(chain):
