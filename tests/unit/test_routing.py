@@ -9,7 +9,7 @@ import torch
 from primase.cli.routing_table import routing_lines
 from primase.evaluation.routing import NO_CLASS, dead_router_warning, measure_routing, token_classes
 from primase.models.build import build_model, configuration
-from primase.models.routers import find_routers, router_gradients
+from primase.models.routers import find_routers, keep_in_fp32, router_gradients
 from primase.recipe import ModelSettings
 from primase.scoring import LoadedModel
 from primase.sequence_encoder import SequenceEncoder
@@ -227,3 +227,20 @@ def test_the_table():
     ]
     assert lines[-1].startswith("WARNING: the router of layer 0 ")
     assert all(line.isascii() for line in lines)
+
+
+@pytest.mark.parametrize("preset", ["mixtral-1m", "qwen3-moe-105m"])
+def test_routers_are_not_rounded(preset):
+    settings = {"moe_intermediate_size": 32, "num_experts": 4} if preset == "qwen3-moe-105m" else {}
+    model = mixture(preset=preset, **settings).model
+    router = find_routers(model)[0].module
+    hidden = torch.randn(1, 50, 32, generator=torch.Generator().manual_seed(1))
+    exact = router(hidden)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = router(hidden)[0]
+        keep_in_fp32(model)
+        kept = router(hidden)[0]
+        of_rounded_input = router(hidden.to(torch.bfloat16))[0]
+    assert rounded.dtype == torch.bfloat16 and not torch.equal(rounded.float(), exact)
+    assert torch.equal(kept, exact)
+    assert of_rounded_input.dtype == torch.float32

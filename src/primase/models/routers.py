@@ -69,6 +69,20 @@ def find_routers(model: nn.Module) -> list[Router]:
     return routers
 
 
+def keep_in_fp32(model: nn.Module) -> None:
+    """Routers compute in fp32 under autocast too: rounded logits would send tokens to other experts.
+
+    As in the Switch Transformer (Fedus et al., 2022, section 2.4); of a layer's products they are the smallest.
+    """
+    for router in find_routers(model):
+        router.module.forward = partial(_in_fp32, router.module.forward)
+
+
+def _in_fp32(forward: Callable[..., Any], hidden: torch.Tensor, *rest: Any, **named: Any) -> Any:
+    with torch.autocast(hidden.device.type, enabled=False):
+        return forward(hidden.float(), *rest, **named)
+
+
 def watch_choices(model: nn.Module, look: LookAtChoice) -> list[RemovableHandle]:
     """Call `look` with the choice of each router in each forward pass, until the returned hooks are removed.
 
