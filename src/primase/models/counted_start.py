@@ -36,7 +36,6 @@ of `fast`, drowns what was counted; one of 1 moves a little slower (docs/experim
 OUTSIDE_PAIRS = 0.002
 """Standard deviation of the output layer's other weights: a tenth of the usual, so that counting is hardly blurred."""
 
-
 MOST_ROWS_COUNTED = 200_000
 """Of more, so many from everywhere are counted."""
 
