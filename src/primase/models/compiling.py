@@ -10,7 +10,7 @@ from torch._inductor.exc import InvalidCxxCompiler
 from transformers import PreTrainedModel
 
 from primase.errors import MissingExtraError
-from primase.models import bf16_kernels, tensor_pool
+from primase.models import bf16_kernels, routers, tensor_pool
 
 
 def can_compile(device: torch.device) -> bool:
@@ -25,7 +25,8 @@ def can_compile(device: torch.device) -> bool:
 
 
 def prepare_layers(model: PreTrainedModel, *, is_compiled: bool) -> None:
-    """Compile the layers for a training, as `compile_layers` does, or see to it that they run as they are written."""
+    """For a training: routers in fp32, layers compiled as by `compile_layers`, or else run as they are written."""
+    routers.keep_in_fp32(model)
     if is_compiled:
         compile_layers(model)
     else:

@@ -27,7 +27,6 @@ from primase.errors import CheckpointError, NonFiniteLossError
 from primase.models.build import count_parameters, experts
 from primase.models.compiling import prepare_layers, uncompiled
 from primase.models.losses import batch_nats
-from primase.models.routers import keep_in_fp32
 from primase.recipe import TrainingSettings
 from primase.training import checkpoints, explosion, optimizers, sharding
 from primase.training.metrics import MetricsFile, Progress, RouterHealth
@@ -57,7 +56,6 @@ class PretrainingTrainer(transformers.Trainer):
         callbacks: list[transformers.TrainerCallback],
     ) -> None:
         """`facts` are written into every checkpoint; `peak_flops` is what `mfu` refers to."""
-        keep_in_fp32(model)
         prepare_layers(model, is_compiled=settings.compile == "yes")
         super().__init__(
             model=model,
