@@ -25,7 +25,7 @@ from primase import hardware
 from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus
 from primase.errors import PrimaseError
-from primase.models.build import build_model, silence_transformers
+from primase.models.build import silence_transformers
 from primase.recipe import Recipe
 from primase.training.arguments import training_arguments
 from primase.training.plan import plan_training
@@ -116,7 +116,7 @@ def train(corpus_folder: Path, recipe: Recipe, seed: int) -> dict:
     trial = setup.recipe.replace(changes)
     with tempfile.TemporaryDirectory() as run:
         trainer = PretrainingTrainer(
-            model=build_model(trial.model, setup.config, seed),
+            model=setup.fresh_model(),
             arguments=training_arguments(
                 trial, Path(run), steps=plan.steps, precision=setup.precision, device=setup.device
             ),

@@ -5,10 +5,10 @@ not change its result beyond rounding. Arithmetic is fp32 whatever the model was
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,9 +19,8 @@ from primase import hardware
 from primase.corpus.rows import PaddingCollator
 from primase.errors import InputError, MissingFileError, ModelError
 from primase.hub import MODEL_FILES, local_folder, refuse_paths_outside
-from primase.models import bf16_kernels, tensor_pool
-from primase.models.build import is_mixture, register_products, silence_transformers
-from primase.models.compiling import can_compile
+from primase.models import bf16_forward
+from primase.models.build import silence_transformers
 from primase.models.trial import refuse_unfit
 from primase.own_files import one_line
 from primase.run_folder import RunFolder
@@ -148,31 +147,8 @@ def load_model(
     hardware.keep_freed_memory(device)
     loaded = assembled(place, model.eval().to(device), tokenizer, may_be_unfit=may_be_unfit)
     if precision == "bf16":
-        _take_bf16_kernels(loaded.model)
+        bf16_forward.take_kernels(loaded.model)
     return replace(loaded, precision=precision)
-
-
-def _take_bf16_kernels(model: PreTrainedModel) -> None:
-    """Attention and experts as the training computes them in bf16 on a processor, where the architecture has both."""
-    if model.device.type != "cpu":
-        return
-    register_products()
-    if model.config._attn_implementation == "sdpa":
-        model.set_attn_implementation("primase")
-    if is_mixture(model.config) and model._can_set_experts_implementation():
-        model.set_experts_implementation("primase")
-    for module in model.modules():
-        if type(module).__name__.endswith("RotaryEmbedding"):
-            # In fp32 they would make queries and keys fp32 until these are rounded again: a tenth of the time.
-            module.register_forward_hook(_rounded_angles)
-    if can_compile(model.device):
-        bf16_kernels.build()
-        tensor_pool.install()
-
-
-def _rounded_angles(_module: nn.Module, _inputs: tuple, angles: Any) -> Any:
-    """Cosines and sines in bf16; complex numbers, as some models have them, as they are."""
-    return tuple(one.bfloat16() for one in angles) if isinstance(angles, tuple) else angles
 
 
 def assembled(
@@ -374,29 +350,7 @@ def _forward(loaded: LoadedModel, model: PreTrainedModel, inputs: dict[str, torc
     was_training = model.training
     model.eval()
     try:
-        with _rounded(loaded.model) if loaded.precision == "bf16" else nullcontext():
+        with bf16_forward.rounded(loaded.model) if loaded.precision == "bf16" else nullcontext():
             return model(**inputs, use_cache=False, **options)
     finally:
         model.train(was_training)
-
-
-@contextmanager
-def _rounded(model: PreTrainedModel) -> Iterator[None]:
-    """Products in bf16, but logits in fp32: one of 8 would be rounded by up to 0.03 nats."""
-    head, kind = model.get_output_embeddings(), model.device.type
-    has_kernel = kind == "cpu" and type(head) is nn.Linear and head.bias is None
-
-    def forward(hidden: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(kind, enabled=False):
-            if has_kernel and bf16_kernels.takes_linear(head.weight):
-                return bf16_kernels.linear(hidden.float(), head.weight)
-            return type(head).forward(head, hidden.float())
-
-    if head is not None:
-        head.forward = forward
-    try:
-        with torch.autocast(kind, torch.bfloat16):
-            yield
-    finally:
-        if head is not None:
-            del head.forward

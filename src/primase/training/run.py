@@ -21,7 +21,6 @@ from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus
 from primase.errors import CheckpointError, InputError, MissingExtraError, RecipeError
 from primase.models.build import build_model, count_parameters, experts, silence_transformers
-from primase.models.counted_start import begin_with_pairs, count_pairs
 from primase.own_files import one_line
 from primase.recipe import Recipe
 from primase.report.card import write_card
@@ -231,10 +230,11 @@ def _train(
 ) -> PretrainingResult:
     silence_transformers()
     settings = setup.recipe.training
-    model = build_model(setup.recipe.model, setup.config, setup.recipe.seed)
     begun = time.perf_counter()
-    if setup.recipe.model.start == "pairs" and resume_from is None:
-        begin_with_pairs(model, count_pairs(setup.rows, setup.config.vocab_size))
+    if resume_from is None:
+        model = setup.fresh_model()
+    else:
+        model = build_model(setup.recipe.model, setup.config, setup.recipe.seed)  # whose weights will be loaded
     starting_seconds = time.perf_counter() - begun
     if settings.sharding == "fsdp2":
         sharding.shard(model.to(setup.device))

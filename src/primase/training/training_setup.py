@@ -13,7 +13,8 @@ from primase import dna, hardware, processes
 from primase.corpus.rows import PaddingCollator, TrainingRows
 from primase.corpus.store import Corpus, draw_windows
 from primase.errors import ModelError, RecipeError
-from primase.models.build import configuration
+from primase.models.build import build_model, configuration
+from primase.models.counted_start import begin_with_pairs, count_pairs
 from primase.recipe import Recipe
 from primase.scoring import LoadedModel, score_windows
 from primase.sequence_encoder import SequenceEncoder
@@ -71,6 +72,13 @@ class TrainingSetup:
         changes = {"training.steps": steps, "training.minutes": None, "training.precision": self.precision}
         changes["training.compile"] = "yes" if is_compiled else "no"
         return replace(self, recipe=self.recipe.replace(changes))
+
+    def fresh_model(self) -> PreTrainedModel:
+        """As the recipe has it begin: with weights drawn by its seed, or set to what counting pairs of tokens says."""
+        model = build_model(self.recipe.model, self.config, self.recipe.seed)
+        if self.recipe.model.start == "pairs":
+            begin_with_pairs(model, count_pairs(self.rows, self.config.vocab_size))
+        return model
 
     @property
     def facts(self) -> dict[str, Any]:
