@@ -141,7 +141,8 @@ class TrainingSettings(Settings):
     steps: int | None = Field(None, ge=1)
     """Optimizer steps at most; wins over epochs."""
     minutes: float | None = Field(None, gt=0)
-    """Wall time at most: the number of steps is set from the speed measured on this machine, and written down."""
+    """Wall time at most: the number of steps is set from the speed measured on this machine, and written down; a run
+    that turns out slower is given fewer."""
     rows_per_batch: int = Field(32, ge=1)
     """Rows of one forward pass; several processes share those of a step, which do not depend on their number."""
     accumulation_steps: int = Field(1, ge=1)

@@ -46,6 +46,9 @@ class Progress:
     """Nats a token of the best optimizer step so far."""
     exploded_steps: int = 0
     """So many of the newest steps in a row had a loss that means an explosion."""
+    planned_steps: int = 0
+    shortened: list[tuple[int, int]] = field(default_factory=list)
+    """Steps at which the run was found too slow for its time, and the last step that was set there."""
 
     def begin_line(self) -> None:
         """Set the sums for the next line to zero."""

@@ -36,6 +36,7 @@ from primase.training.forecast import Forecast, forecast
 from primase.training.plan import Plan, plan_training
 from primase.training.size import sized_setup
 from primase.training.stopped import open_stopped
+from primase.training.time_limit import TimeLimit
 from primase.training.trainer import PretrainingTrainer, training_batches
 from primase.training.training_setup import CORPUS_SECTIONS, TrainingSetup
 from primase.version import __version__
@@ -49,6 +50,8 @@ class PretrainingResult:
     run: Path
     steps: int
     planned_steps: int
+    is_shortened: bool
+    """Whether it turned out slower than planned, and was given fewer steps to end in its time."""
     best_step: int | None
     validation_bits_per_base: float | None
     interrupted: str | None
@@ -101,7 +104,8 @@ def pretrain(
             on_plan(plan)
         run = RunFolder.open(output)
         setup = TrainingSetup.open(run.recipe(), run.corpus())
-        return _checked(_train(run, setup, plan.warnings, on_step, resume_from=None), on_checking)
+        seconds = recipe.training.minutes and 60 * recipe.training.minutes
+        return _checked(_train(run, setup, plan.warnings, on_step, resume_from=None, seconds=seconds), on_checking)
 
 
 def resume(
@@ -227,7 +231,9 @@ def _train(
     warnings: tuple[str, ...],
     on_step: Report,
     resume_from: checkpoints.Checkpoint | None,
+    seconds: float | None = None,
 ) -> PretrainingResult:
+    """`seconds`: the time within which the training is to end, where it was asked for."""
     silence_transformers()
     settings = setup.recipe.training
     begun = time.perf_counter()
@@ -258,6 +264,8 @@ def _train(
         peak_flops=hardware.matrix_product_flops(setup.device, setup.precision),
         callbacks=[ProgressReport(on_step), stop],
     )
+    if seconds is not None:
+        trainer.add_callback(TimeLimit(seconds - starting_seconds, trainer.end_at))
     if resume_from is None:
         trainer.progress.seconds += starting_seconds
         processes.by_main(lambda: trainer.metrics_file.keep(0))  # of a run that was killed before its first checkpoint
@@ -276,6 +284,7 @@ def _train(
         run=run.folder,
         steps=state.global_step,
         planned_steps=settings.steps,
+        is_shortened=bool(trainer.progress.shortened),
         best_step=state.best_global_step,
         validation_bits_per_base=state.best_metric,
         interrupted=received.name if received else None,

@@ -32,6 +32,7 @@ from primase.training import checkpoints, explosion, optimizers, sharding
 from primase.training.metrics import MetricsFile, Progress, RouterHealth
 from primase.training.optimizers import MuonWithAdamW
 from primase.training.random_state import random_state, set_random_state
+from primase.training.time_limit import place_in_schedule
 
 PROGRESS_FILE = "progress.json"
 
@@ -88,10 +89,14 @@ class PretrainingTrainer(transformers.Trainer):
     def _init_training_state(self, max_steps: int, num_update_steps_per_epoch: int, *rest: Any) -> tuple[int, int]:
         """Find out whether the run was stopped before the measurement that was due after its newest step."""
         place = super()._init_training_state(max_steps, num_update_steps_per_epoch, *rest)
+        if self.progress.planned_steps != max_steps:  # a fresh run, or one that goes on with other steps
+            self.progress.planned_steps, self.progress.shortened = max_steps, []
+        elif self.progress.shortened:
+            self.state.max_steps = self.progress.shortened[-1][1]
         every, step = self.settings.evaluate_every, self.state.global_step
         if every == "epoch":
             every = num_update_steps_per_epoch
-        is_due = every != "never" and step > 0 and (step % every == 0 or step == max_steps)
+        is_due = every != "never" and step > 0 and (step % every == 0 or step == self.state.max_steps)
         self.args.eval_on_start = is_due and self.progress.measured_step != step
         return place
 
@@ -116,6 +121,12 @@ class PretrainingTrainer(transformers.Trainer):
             generator=torch.Generator(),
         )
         return prepare_data_loader(loader, self.args.device, num_processes=1, process_index=0, put_on_device=True)
+
+    def end_at(self, step: int) -> None:
+        """Let the run end at this step, which is before the one that was planned, and its schedule with it."""
+        self.progress.shortened = [*self.progress.shortened, (self.state.global_step, step)]
+        self.state.max_steps = step
+        self.log({"last_step": step})
 
     def _is_out_of_patience(self) -> bool:
         patience = self.settings.patience
@@ -209,6 +220,16 @@ class PretrainingTrainer(transformers.Trainer):
             decayed = set(self.get_decay_parameter_names(self.model))
             self.optimizer = MuonWithAdamW(self.model, self.settings, decayed)
         return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, **rest: Any) -> torch.optim.lr_scheduler.LambdaLR:
+        """The schedule of the planned steps, which goes by more quickly where the run is shortened."""
+        scheduler = super().create_scheduler(num_training_steps, **rest)
+
+        def shortened(factor: Callable[[float], float]) -> Callable[[int], float]:
+            return lambda step: factor(place_in_schedule(step, num_training_steps, self.progress.shortened))
+
+        scheduler.lr_lambdas = [shortened(factor) for factor in scheduler.lr_lambdas]
+        return scheduler
 
     # ---- measuring and logging ----
 
