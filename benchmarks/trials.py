@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, help="optimizer steps; the schedule ends with them")
-    parser.add_argument("--minutes", type=float, help="time instead of steps, as training.minutes")
+    parser.add_argument("--minutes", type=float, help="time instead of steps, made into steps beforehand")
     parser.add_argument("--set", action="append", default=[], dest="changes", metavar="KEY=VALUE")
     parser.add_argument("--what", help="what was changed and why it should help, for the row")
     parser.add_argument("--validation-bases", type=int, default=VALIDATION_BASES)

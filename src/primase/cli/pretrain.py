@@ -140,8 +140,8 @@ def _print_end(result) -> None:
         if result.best_step
         else ""
     )
-    planned = f" of {result.planned_steps:,} planned (slower than when timed)" if result.is_shortened else ""
-    typer.echo(f"Trained {result.steps:,} steps{planned}{measured}. The model is {result.run / 'final'}")
+    shortened = " (fewer than planned: the machine became slower)" if result.is_shortened else ""
+    typer.echo(f"Trained {result.steps:,} steps{shortened}{measured}. The model is {result.run / 'final'}")
     if result.forecast is not None and result.validation_bits_per_base is not None:
         off = result.validation_bits_per_base - result.forecast.bits_per_base
         typer.echo(f"The forecast was {result.forecast}: {abs(off):.4f} too {'low' if off > 0 else 'high'}.")

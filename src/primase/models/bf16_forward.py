@@ -14,7 +14,10 @@ from primase.models.compiling import can_compile
 
 
 def take_kernels(model: PreTrainedModel) -> None:
-    """Attention and experts as the training computes them in bf16 on a processor, where the architecture has both."""
+    """Attention and experts as the training computes them in bf16 on a processor, where the architecture has them.
+
+    Positions are rounded too. Kernels are built where they can be, and tensors then take their memory from the pool.
+    """
     if model.device.type != "cpu":
         return
     register_products()

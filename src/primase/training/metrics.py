@@ -27,7 +27,10 @@ PROGRESS_SCHEMA_VERSION = 1
 
 @dataclass
 class Progress:
-    """The counters of a run; `_since_log` are sums over the steps after the newest training line of metrics.jsonl."""
+    """The counters of a run, and where it was shortened.
+
+    `_since_log` are sums over the steps after the newest training line of metrics.jsonl.
+    """
 
     tokens: int = 0
     bases: int = 0
@@ -47,6 +50,7 @@ class Progress:
     exploded_steps: int = 0
     """So many of the newest steps in a row had a loss that means an explosion."""
     planned_steps: int = 0
+    """What the run was begun with, or goes on with."""
     shortened: list[tuple[int, int]] = field(default_factory=list)
     """Steps at which the run was found too slow for its time, and the last step that was set there."""
 

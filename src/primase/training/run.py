@@ -50,8 +50,7 @@ class PretrainingResult:
     run: Path
     steps: int
     planned_steps: int
-    is_shortened: bool
-    """Whether it turned out slower than planned, and was given fewer steps to end in its time."""
+    """As it stands: fewer than at first where the run was shortened."""
     best_step: int | None
     validation_bits_per_base: float | None
     interrupted: str | None
@@ -62,6 +61,8 @@ class PretrainingResult:
     passed_checks: tuple[str, ...] = ()
     """Names of the self-tests of the final model; none where it was interrupted."""
     failed_checks: tuple[str, ...] = ()
+    is_shortened: bool = False
+    """Whether it turned out slower than it was timed, and was given fewer steps to end in its time."""
 
 
 def pretrain(
@@ -265,7 +266,7 @@ def _train(
         callbacks=[ProgressReport(on_step), stop],
     )
     if seconds is not None:
-        trainer.add_callback(TimeLimit(seconds - starting_seconds, trainer.end_at))
+        trainer.add_callback(TimeLimit(seconds, lambda: trainer.seconds_beside, trainer.end_at))
     if resume_from is None:
         trainer.progress.seconds += starting_seconds
         processes.by_main(lambda: trainer.metrics_file.keep(0))  # of a run that was killed before its first checkpoint
@@ -283,13 +284,13 @@ def _train(
     return PretrainingResult(
         run=run.folder,
         steps=state.global_step,
-        planned_steps=settings.steps,
-        is_shortened=bool(trainer.progress.shortened),
+        planned_steps=state.max_steps,
         best_step=state.best_global_step,
         validation_bits_per_base=state.best_metric,
         interrupted=received.name if received else None,
         warnings=warnings,
         forecast=None if received else processes.by_main(lambda: _forecast(setup, trainer.progress.bases)),
+        is_shortened=bool(trainer.progress.shortened),
     )
 
 

@@ -83,11 +83,13 @@ class PretrainingTrainer(transformers.Trainer):
         self._is_mid_step = False
         self._batches_of_step = 1.0
         self._clock = time.perf_counter()
+        self.seconds_beside = 0.0
+        """Of measuring and saving, in this process."""
 
     # ---- the order of things ----
 
     def _init_training_state(self, max_steps: int, num_update_steps_per_epoch: int, *rest: Any) -> tuple[int, int]:
-        """Find out whether the run was stopped before the measurement that was due after its newest step."""
+        """Find out where the run ends, and whether it was stopped before the measurement due after its newest step."""
         place = super()._init_training_state(max_steps, num_update_steps_per_epoch, *rest)
         if self.progress.planned_steps != max_steps:  # a fresh run, or one that goes on with other steps
             self.progress.planned_steps, self.progress.shortened = max_steps, []
@@ -126,7 +128,8 @@ class PretrainingTrainer(transformers.Trainer):
         """Let the run end at this step, which is before the one that was planned, and its schedule with it."""
         self.progress.shortened = [*self.progress.shortened, (self.state.global_step, step)]
         self.state.max_steps = step
-        self.log({"last_step": step})
+        if self.is_world_process_zero():  # not by `log`, after which transformers forgets a line that is due
+            self.metrics_file.append({"step": self.state.global_step, "epoch": self.state.epoch, "last_step": step})
 
     def _is_out_of_patience(self) -> bool:
         patience = self.settings.patience
@@ -299,7 +302,9 @@ class PretrainingTrainer(transformers.Trainer):
         try:
             yield
         finally:
-            self._clock = time.perf_counter()
+            now = time.perf_counter()
+            self.seconds_beside += now - self._clock
+            self._clock = now
 
     # ---- checkpoints ----
 

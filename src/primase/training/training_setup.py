@@ -68,7 +68,10 @@ class TrainingSetup:
         return cls(recipe, corpus, tokenizer, config, rows, collator, device, precision)
 
     def resolved(self, steps: int, *, is_compiled: bool) -> "TrainingSetup":
-        """The same with a recipe that can be repeated exactly, on another machine and by another clock too."""
+        """The same with a recipe that can be repeated exactly, on another machine and by another clock too.
+
+        But for a run that has to be shortened later (`primase.training.time_limit`).
+        """
         changes = {"training.steps": steps, "training.minutes": None, "training.precision": self.precision}
         changes["training.compile"] = "yes" if is_compiled else "no"
         return replace(self, recipe=self.recipe.replace(changes))
