@@ -192,8 +192,8 @@ def total(*numbers: float) -> list[float]:
     return _reduced(numbers, "SUM")
 
 
-def largest(number: float) -> float:
-    return _reduced([number], "MAX")[0]
+def largest(number: int) -> int:
+    return int(_reduced([number], "MAX")[0])
 
 
 def _reduced(numbers: Iterable[float], how: str) -> list[float]:

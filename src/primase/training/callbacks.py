@@ -73,5 +73,5 @@ class StopSignals(TrainerCallback):
         agreed = processes.largest(self.received or 0)
         if not agreed:
             return None  # one that came meanwhile waits for the next time
-        self.received = signal.Signals(int(agreed))
+        self.received = signal.Signals(agreed)
         return self.received
