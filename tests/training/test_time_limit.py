@@ -158,6 +158,7 @@ def simulated(seconds, planned, clock):
         assert step > state.global_step
         state.max_steps = step
 
+    clock.step = 0
     limit = TimeLimit(seconds, clock.beside, end_at)
     limit.on_train_begin(None, state)
     while state.global_step < state.max_steps:
@@ -186,6 +187,16 @@ def test_costly_measurements(planned, every, seconds_of_measurement, monkeypatch
         steps, taken = run(slower(after), enough)
         assert steps < planned
         assert 0.75 * enough < taken <= enough
+
+
+def test_a_pace_that_recovers(monkeypatch):
+    """Ten times as slow for fifty steps: most of what was taken is given back."""
+    clock = Clock(lambda step: 10 if 300 <= step < 350 else 1)
+    monkeypatch.setattr(time_limit, "time", clock)
+    for seconds in (1050, 1400):
+        steps, taken = simulated(seconds, 1000, clock)
+        assert 0.93 * seconds <= taken == steps + 9 * 50 <= seconds
+    assert simulated(2000, 1000, clock)[0] == 1000
 
 
 def test_a_schedule_does_not_end_at_once(monkeypatch):

@@ -52,7 +52,7 @@ class Progress:
     planned_steps: int = 0
     """What the run was begun with, or goes on with."""
     shortened: list[tuple[int, int]] = field(default_factory=list)
-    """Steps at which the run was found too slow for its time, and the last step that was set there."""
+    """Steps at which the run was found too slow for its time, or quick again, and the last step that was set there."""
 
     def begin_line(self) -> None:
         """Set the sums for the next line to zero."""

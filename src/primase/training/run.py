@@ -290,7 +290,7 @@ def _train(
         interrupted=received.name if received else None,
         warnings=warnings,
         forecast=None if received else processes.by_main(lambda: _forecast(setup, trainer.progress.bases)),
-        is_shortened=bool(trainer.progress.shortened),
+        is_shortened=state.max_steps < settings.steps,
     )
 
 

@@ -2,7 +2,8 @@
 
 A processor that grows hot, or other work, slows a run down after its first steps were timed. Its end is then moved
 forward, and what is left of the schedule goes by in the steps that are left: the learning rate does not jump, and comes
-to the end of its schedule. A run that would end in its time is not touched.
+to the end of its schedule. Where the pace recovers, the end is moved back, no further than planned. A run that would
+end in its time is not touched.
 """
 
 import time
@@ -19,8 +20,9 @@ LOOKS = 50
 FIRST_LOOK = 0.1
 """Share of the planned steps before which nothing is decided: compiling takes its time once."""
 
-TIME_TAKEN = 0.98
-"""Share of the time in which a shortened run is to end; a little is left for a pace that falls further."""
+LEAST_TAKEN, TIME_TAKEN = 0.93, 0.98
+"""Share of the time below which a shortened run is given steps back, and that in which it is to end: a little is left
+for a pace that falls further."""
 
 LEAST_LEFT = 0.05
 """Steps left to a shortened run, as a share of those it has made: no schedule ends at once."""
@@ -45,7 +47,7 @@ def place_in_schedule(step: int, planned_steps: int, shortened: Sequence[tuple[i
 
 
 class TimeLimit(TrainerCallback):
-    """Calls `end_at` with an earlier last step where the run would not end within `seconds` of its beginning.
+    """Calls `end_at` with another last step where the run would not end within `seconds` of its beginning.
 
     The seconds are the clock's. `seconds_beside` gives those that went into measuring and saving so far, which come in
     lumps, and so must not decide what a step takes. The main process decides for all.
@@ -67,11 +69,11 @@ class TimeLimit(TrainerCallback):
         if step % max(1, self._planned_steps // LOOKS) or step >= last:
             return
         new_last = processes.by_main(lambda: self._new_last(step, last))
-        if new_last < last:
+        if new_last != last:
             self.end_at(new_last)
 
     def _new_last(self, step: int, last: int) -> int:
-        """The step to end at; no earlier than `last` where that is in time."""
+        """The step to end at; `last` itself where that is in time and, of a shortened run, not far too early."""
         elapsed, beside = time.perf_counter() - self._begun, self.seconds_beside()
         self._longest_beside = max(self._longest_beside, beside - self._beside)
         self._beside = beside
@@ -79,11 +81,12 @@ class TimeLimit(TrainerCallback):
         if step < FIRST_LOOK * self._planned_steps or len(self._looks) < 2:
             return last
         pace = self._pace() + beside / step
-        if elapsed + (last - step) * pace <= self.seconds:
+        end = elapsed + (last - step) * pace
+        if end <= self.seconds and (last == self._planned_steps or end >= LEAST_TAKEN * self.seconds):
             return last
         # The last measurement comes after the last step.
         affordable = int((TIME_TAKEN * self.seconds - elapsed - self._longest_beside) / pace)
-        return step + max(affordable, int(LEAST_LEFT * step), 2)
+        return min(step + max(affordable, int(LEAST_LEFT * step), 2), self._planned_steps)
 
     def _pace(self) -> float:
         """Seconds of training a step, over the newer half of the steps."""

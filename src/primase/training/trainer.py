@@ -125,7 +125,7 @@ class PretrainingTrainer(transformers.Trainer):
         return prepare_data_loader(loader, self.args.device, num_processes=1, process_index=0, put_on_device=True)
 
     def end_at(self, step: int) -> None:
-        """Let the run end at this step, which is before the one that was planned, and its schedule with it."""
+        """Let the run end at this step, no later than the one that was planned, and its schedule with it."""
         self.progress.shortened = [*self.progress.shortened, (self.state.global_step, step)]
         self.state.max_steps = step
         if self.is_world_process_zero():  # not by `log`, after which transformers forgets a line that is due
