@@ -1,4 +1,4 @@
-"""A run that turns out slower than it was timed ends in its time all the same, with its schedule finished.
+"""A run that turns out slower than it was timed ends in about its time all the same, with its schedule finished.
 
 A processor that grows hot, or other work, slows a run down after its first steps were timed. Its end is then moved
 forward, and what is left of the schedule goes by in the steps that are left: the learning rate does not jump, and comes
