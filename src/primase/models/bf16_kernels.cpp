@@ -166,9 +166,17 @@ std::vector<Block> blocks_of(const int64_t* first, int64_t experts) {
 
 }  // namespace
 
-// Whether oneDNN has the products in hardware here.
+// Whether oneDNN has the products here: tried, since what torch says of it (`could_pack`) is of AMX alone.
 extern "C" int can_run() {
-  return at::native::cpublas::could_pack(at::kBFloat16);
+  std::vector<BFloat16> ones(TILE * TILE, BFloat16(1));
+  std::vector<float> sums(TILE * TILE);
+  try {
+    product(TILE, TILE, TILE, ones.data(), TILE, ones.data(), sums.data(), false);
+    at::native::cpublas::brgemm_release();
+  } catch (const c10::Error&) {
+    return 0;
+  }
+  return std::all_of(sums.begin(), sums.end(), [](float sum) { return sum == TILE; });
 }
 
 // output bf16 [choices, width], in the order of the choices; both bf16 [choices, 2 inner], sorted by expert, for the
