@@ -159,7 +159,7 @@ def test_the_operators_are_sound():
     experts = [part.requires_grad_() if part.is_floating_point() else part for part in experts]
     torch.library.opcheck(torch.ops.primase.silu_experts, experts)
     heads = [torch.randn(2, 9, 2, 32).to(torch.bfloat16).transpose(1, 2).requires_grad_() for _ in range(3)]
-    torch.library.opcheck(torch.ops.primase.attention, (*heads, None, 0.2))
+    torch.library.opcheck(torch.ops.primase.attention, (*heads, None, None, 0.2))
 
 
 @pytest.mark.parametrize("name", ["tutorial", "two experts a token, balanced", "dense"])

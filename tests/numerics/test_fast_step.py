@@ -74,8 +74,8 @@ def gradients(model, inputs, *, stock, autocast=False):
             logits = outputs.logits.float().flatten(0, 1)
             nats = nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
         else:
-            inputs = {"input_ids": ids, "attention_mask": mask}
-            nats, outputs = losses.batch_nats(model, inputs, targets, IGNORED, unwrapped=model)
+            inputs = {"input_ids": ids, "attention_mask": mask, "targets": targets}
+            nats, outputs = losses.batch_nats(model, inputs, IGNORED, unwrapped=model)
     loss = nats + (outputs.aux_loss if getattr(outputs, "aux_loss", None) is not None else 0.0)
     loss.backward()
     return nats.item(), {name: parameter.grad for name, parameter in model.named_parameters()}

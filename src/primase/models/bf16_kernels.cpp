@@ -26,6 +26,7 @@ constexpr int64_t TILE = 32;            // what a block is filled up to with zer
 constexpr int64_t COLUMNS = 256;        // of an output layer that are computed at a time
 constexpr int64_t GRADIENT_ROWS = 128;  // rows of a weight's gradient that one thread computes at a time
 constexpr int64_t LONGEST_SUM = 512;    // tokens that are summed before a weight's gradient is touched again
+constexpr float NOTHING = -1e30f;       // the score of a key that is not seen; less than any score and any logit
 
 int64_t filled(int64_t rows) {
   return (rows + TILE - 1) / TILE * TILE;
@@ -108,6 +109,15 @@ void product(
 
 void product(int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t stride, const BFloat16* b, float* c, bool adds) {
   product(m, n, k, a, stride, b, n, c, adds);
+}
+
+float total(Floats numbers) {
+  return at::vec::vec_reduce_all<float>([](Floats& a, Floats& b) { return a + b; }, numbers);
+}
+
+// Not a number where one of them is none.
+float greatest(Floats numbers) {
+  return at::vec::vec_reduce_all<float>([](Floats& a, Floats& b) { return at::vec::maximum(a, b); }, numbers);
 }
 
 Floats sigmoid(Floats x) {
@@ -347,11 +357,52 @@ extern "C" void experts_backward(
   }
 }
 
+// Of each row of bf16 logits [tokens, vocabulary], a multiple of TILE wide, the gradient of its target's nats, in place;
+// nats fp64 [tokens].
+extern "C" void softmax_gradient(
+    BFloat16* logits, const int64_t* targets, int64_t tokens, int64_t vocabulary, double* nats) {
+#pragma omp parallel
+  {
+    auto shares = uninitialised<float>(vocabulary);
+#pragma omp for
+    for (int64_t token = 0; token < tokens; token++) {
+      BFloat16* row = logits + token * vocabulary;
+      Floats most(NOTHING);
+      for (int64_t i = 0; i < vocabulary; i += Halves::size()) {
+        auto [low, high] = at::vec::convert_to_float<BFloat16>(Halves::loadu(row + i));
+        most = at::vec::maximum(most, at::vec::maximum(low, high));
+      }
+      const float largest = greatest(most);
+      Floats sums[2] = {Floats(0.0f), Floats(0.0f)};
+      for (int64_t i = 0; i < vocabulary; i += Halves::size()) {
+        auto [low, high] = at::vec::convert_to_float<BFloat16>(Halves::loadu(row + i));
+        low = (low - Floats(largest)).exp_u20();
+        high = (high - Floats(largest)).exp_u20();
+        low.store(shares.get() + i);
+        high.store(shares.get() + i + Floats::size());
+        sums[0] = sums[0] + low;
+        sums[1] = sums[1] + high;
+      }
+      const float whole = total(sums[0] + sums[1]);
+      const int64_t target = targets[token];
+      nats[token] = std::log(static_cast<double>(whole)) + largest - static_cast<float>(row[target]);
+      // exp_u20 makes a number of what is none, and the training has to see that its logits are none.
+      if (!std::isfinite(largest)) nats[token] = NAN;
+      const Floats scale(1.0f / whole);
+      const float expected = shares.get()[target] / whole;
+      for (int64_t i = 0; i < vocabulary; i += Halves::size()) {
+        auto low = Floats::loadu(shares.get() + i) * scale, high = Floats::loadu(shares.get() + i + Floats::size()) * scale;
+        at::vec::convert_from_float<BFloat16>(low, high).store(row + i);
+      }
+      row[target] = expected - 1.0f;
+    }
+  }
+}
+
 namespace {
 
 constexpr int64_t QUERIES = 64;            // of a block
 constexpr int64_t LANES = Floats::size();  // of a vector; numbers of tokens are filled up to a multiple of it
-constexpr float NOTHING = -1e30f;          // the score of a key that is not seen
 
 int64_t in_lanes(int64_t tokens) {
   return (tokens + LANES - 1) / LANES * LANES;
@@ -377,11 +428,41 @@ void collect(
   std::fill(to + tokens * width, to + filled * width, BFloat16(0));
 }
 
+// Bring those rows into the cache: they lie apart, and the processor does not see what comes next.
+template <typename T, int for_writing = 0>
+void prefetch(const Heads<T>& from, int64_t row, int64_t head, int64_t token, int64_t tokens) {
+  for (int64_t i = 0; i < tokens; i++) __builtin_prefetch(from.at(row, head, token + i), for_writing);
+}
+
 // B of the transpose of `rows` [tokens, width].
 void transpose_pairs(const BFloat16* rows, BFloat16* to, int64_t tokens, int64_t width) {
   at::vec::transpose_mxn<float>(
       reinterpret_cast<const float*>(rows), width / 2, reinterpret_cast<float*>(to), tokens, tokens, width / 2);
 }
+
+// The rows of a batch: all of one length and one after another, or, with `starts` [rows + 1], of any length in one row.
+struct Rows {
+  const int64_t* starts;
+  int64_t tokens;  // of a row, or of all
+
+  int64_t of(int64_t row) const {
+    return starts ? 0 : row;
+  }
+
+  int64_t first(int64_t row) const {
+    return starts ? starts[row] : 0;
+  }
+
+  int64_t length(int64_t row) const {
+    return starts ? starts[row + 1] - starts[row] : tokens;
+  }
+
+  int64_t longest(int64_t rows) const {
+    int64_t most = 0;
+    for (int64_t row = 0; row < rows; row++) most = std::max(most, length(row));
+    return most;
+  }
+};
 
 // What the queries of a row see, for all its heads.
 class Mask {
@@ -407,11 +488,17 @@ class Mask {
     }
   }
 
+  // How many of `keys` are to be looked at for a query, in whole vectors.
+  int64_t reach(int64_t query, int64_t keys) const {
+    return is_causal() ? std::min(keys, in_lanes(query + 1)) : keys;
+  }
+
   // The scores of a query and of the keys from `key` on, those that it does not see put to NOTHING or about that.
   Floats hide(Floats scores, int64_t query, int64_t key) const {
     if (!is_causal()) return scores + Floats::loadu(bias_.get() + query * filled_ + key);
     const int64_t seen = query + 1 - key;
-    return seen >= LANES ? scores : Floats::set(Floats(NOTHING), scores, std::max<int64_t>(seen, 0));
+    if (seen >= LANES) return scores;
+    return Floats::blendv(Floats(NOTHING), scores, Floats::arange(0.0f, 1.0f) < Floats(static_cast<float>(seen)));
   }
 
  private:
@@ -425,76 +512,96 @@ Floats shifted_exp(Floats scores, float shift) {
   return shift <= NOTHING / 2 ? Floats(0.0f) : (scores - Floats(shift)).exp_u20();
 }
 
-float total(Floats numbers) {
-  return at::vec::vec_reduce_all<float>([](Floats& a, Floats& b) { return a + b; }, numbers);
+void clear(float* numbers, int64_t size) {
+  for (int64_t i = 0; i < size; i += LANES) Floats(0.0f).store(numbers + i);
 }
 
 }  // namespace
 
 // softmax(scale * query key^T, of what is seen) value. output bf16 [rows, tokens, heads, width]; shifts fp32 [rows, heads,
-// tokens], the logarithm of each query's sum, for the backward pass. Several heads may share a key's and a value's.
+// tokens], the logarithm of each query's sum, for the backward pass. Several heads may share a key's and a value's. With
+// `starts` the tensors have one row, and its tokens from starts[i] to starts[i + 1] are row i, of causal queries.
 extern "C" void attention_forward(
     const BFloat16* query, int64_t query_row, int64_t query_head, int64_t query_token,
     const BFloat16* key, int64_t key_row, int64_t key_head, int64_t key_token,
     const BFloat16* value, int64_t value_row, int64_t value_head, int64_t value_token,
-    const bool* seen, int64_t seen_row, int64_t seen_query,
+    const bool* seen, int64_t seen_row, int64_t seen_query, const int64_t* starts,
     int64_t rows, int64_t heads, int64_t key_heads, int64_t tokens, int64_t width, float scale,
     BFloat16* output, float* shifts) {
+  const Rows batch{starts, tokens};
   const Heads<const BFloat16> queries{query, query_row, query_head, query_token};
   const Heads<const BFloat16> keys{key, key_row, key_head, key_token};
   const Heads<const BFloat16> values{value, value_row, value_head, value_token};
-  const int64_t all = in_lanes(tokens), group = heads / key_heads;
+  const int64_t longest = in_lanes(batch.longest(rows)), group = heads / key_heads;
   const Floats scales(scale);
 #pragma omp parallel
   {
-    Mask mask(seen, seen_row, seen_query, tokens, all);
-    auto k = uninitialised<BFloat16>(all * width), v = uninitialised<BFloat16>(all * width);
-    auto k_b = uninitialised<BFloat16>(all * width), v_b = uninitialised<BFloat16>(all * width);
-    auto q = uninitialised<BFloat16>(QUERIES * width), weights = uninitialised<BFloat16>(QUERIES * all);
-    auto scores = uninitialised<float>(QUERIES * all), sums = uninitialised<float>(QUERIES * width);
-    float shares[QUERIES];
-#pragma omp for collapse(2)
+    Mask mask(seen, seen_row, seen_query, tokens, longest);
+    auto k = uninitialised<BFloat16>(longest * width), v = uninitialised<BFloat16>(longest * width);
+    auto k_b = uninitialised<BFloat16>(longest * width), v_b = uninitialised<BFloat16>(longest * width);
+    auto q = uninitialised<BFloat16>(QUERIES * width), weights = uninitialised<BFloat16>(QUERIES * longest);
+    auto scores = uninitialised<float>(QUERIES * longest), sums = uninitialised<float>(QUERIES * width);
+    float shares[QUERIES], most_of[QUERIES], sum_of[QUERIES];
+#pragma omp for collapse(2) schedule(dynamic, key_heads)
     for (int64_t row = 0; row < rows; row++)
       for (int64_t key_of = 0; key_of < key_heads; key_of++) {
         mask.turn_to(row);
-        collect(keys, row, key_of, 0, tokens, all, width, k.get());
-        collect(values, row, key_of, 0, tokens, all, width, v.get());
+        const int64_t at = batch.of(row), first = batch.first(row), length = batch.length(row), all = in_lanes(length);
+        if (length == 0) continue;
+        if (key_of + 1 < key_heads) {
+          prefetch(keys, at, key_of + 1, first, length);
+          prefetch(values, at, key_of + 1, first, length);
+          prefetch(queries, at, (key_of + 1) * group, first, length);
+        }
+        collect(keys, at, key_of, first, length, all, width, k.get());
+        collect(values, at, key_of, first, length, all, width, v.get());
         transpose_pairs(k.get(), k_b.get(), all, width);
         interleave(v.get(), v_b.get(), all, width);
         for (int64_t head = key_of * group; head < (key_of + 1) * group; head++)
-          for (int64_t start = 0; start < tokens; start += QUERIES) {
-            const int64_t here = std::min(QUERIES, tokens - start), m = in_lanes(here);
+          for (int64_t start = 0; start < length; start += QUERIES) {
+            const int64_t here = std::min(QUERIES, length - start), m = in_lanes(here);
             const int64_t n = mask.is_causal() ? in_lanes(start + here) : all;
-            collect(queries, row, head, start, here, m, width, q.get());
+            collect(queries, at, head, first + start, here, m, width, q.get());
             product(m, n, width, q.get(), width, k_b.get(), all, scores.get(), false);
             for (int64_t i = 0; i < here; i++) {
               float* s = scores.get() + i * n;
+              const int64_t reach = mask.reach(start + i, n);
               Floats most(NOTHING);
-              for (int64_t j = 0; j < n; j += LANES) {
+              for (int64_t j = 0; j < reach; j += LANES) {
                 auto score = mask.hide(Floats::loadu(s + j) * scales, start + i, j);
                 score.store(s + j);
                 most = at::vec::maximum(most, score);
               }
-              const float largest =
-                  at::vec::vec_reduce_all<float>([](Floats& a, Floats& b) { return at::vec::maximum(a, b); }, most);
+              most_of[i] = greatest(most);
+            }
+            // A loop of its own: the processor then works on several rows at once, none waiting for its largest score.
+            for (int64_t i = 0; i < here; i++) {
+              float* s = scores.get() + i * n;
+              const int64_t reach = mask.reach(start + i, n);
               Floats sum(0.0f);
-              for (int64_t j = 0; j < n; j += LANES) {
-                auto e = shifted_exp(Floats::loadu(s + j), largest);
+              for (int64_t j = 0; j < reach; j += LANES) {
+                auto e = shifted_exp(Floats::loadu(s + j), most_of[i]);
                 e.store(s + j);
                 sum = sum + e;
               }
-              const float whole = total(sum);
-              // exp_u20 makes a number of what is none, and the training has to see that its scores are none.
-              shares[i] = !std::isfinite(largest) ? NAN : whole > 0 ? 1 / whole : 0.0f;
-              shifts[(row * heads + head) * tokens + start + i] = whole > 0 ? largest + std::log(whole) : NOTHING;
+              clear(s + reach, n - reach);
+              sum_of[i] = total(sum);
             }
+            for (int64_t i = 0; i < here; i += LANES) {
+              const auto whole = Floats::loadu(sum_of + i), most = Floats::loadu(most_of + i);
+              const auto shift = Floats::blendv(Floats(NOTHING), most + whole.log(), whole > Floats(0.0f));
+              shift.store(shifts + (at * heads + head) * tokens + first + start + i, std::min(LANES, here - i));
+            }
+            // exp_u20 makes a number of what is none, and the training has to see that its scores are none.
+            for (int64_t i = 0; i < here; i++)
+              shares[i] = !std::isfinite(most_of[i]) ? NAN : sum_of[i] > 0 ? 1 / sum_of[i] : 0.0f;
             std::fill(scores.get() + here * n, scores.get() + m * n, 0.0f);
             convert(scores.get(), weights.get(), m * n);
             product(m, width, n, weights.get(), n, v_b.get(), sums.get(), false);
             for (int64_t i = 0; i < here; i++) {
               float* sum = sums.get() + i * width;
               for (int64_t j = 0; j < width; j += LANES) (Floats::loadu(sum + j) * Floats(shares[i])).store(sum + j);
-              convert(sum, output + ((row * tokens + start + i) * heads + head) * width, width);
+              convert(sum, output + ((at * tokens + first + start + i) * heads + head) * width, width);
             }
           }
       }
@@ -508,9 +615,10 @@ extern "C" void attention_backward(
     const BFloat16* query, int64_t query_row, int64_t query_head, int64_t query_token,
     const BFloat16* key, int64_t key_row, int64_t key_head, int64_t key_token,
     const BFloat16* value, int64_t value_row, int64_t value_head, int64_t value_token,
-    const bool* seen, int64_t seen_row, int64_t seen_query,
+    const bool* seen, int64_t seen_row, int64_t seen_query, const int64_t* starts,
     int64_t rows, int64_t heads, int64_t key_heads, int64_t tokens, int64_t width, float scale,
     const float* shifts, BFloat16* d_query, BFloat16* d_key, BFloat16* d_value) {
+  const Rows batch{starts, tokens};
   const Heads<const BFloat16> queries{query, query_row, query_head, query_token};
   const Heads<const BFloat16> keys{key, key_row, key_head, key_token};
   const Heads<const BFloat16> values{value, value_row, value_head, value_token};
@@ -518,52 +626,72 @@ extern "C" void attention_backward(
   const Heads<BFloat16> d_queries{d_query, tokens * heads * width, width, heads * width};
   const Heads<BFloat16> d_keys{d_key, tokens * key_heads * width, width, key_heads * width};
   const Heads<BFloat16> d_values{d_value, tokens * key_heads * width, width, key_heads * width};
-  const int64_t all = in_lanes(tokens), group = heads / key_heads;
+  const int64_t longest = in_lanes(batch.longest(rows)), group = heads / key_heads;
   const Floats scales(scale);
 #pragma omp parallel
   {
-    Mask mask(seen, seen_row, seen_query, tokens, all);
-    auto k = uninitialised<BFloat16>(all * width), v = uninitialised<BFloat16>(all * width);
-    auto k_t = uninitialised<BFloat16>(all * width), v_t = uninitialised<BFloat16>(all * width);
-    auto k_b = uninitialised<BFloat16>(all * width);
-    auto d_k = uninitialised<float>(all * width), d_v = uninitialised<float>(all * width);
+    Mask mask(seen, seen_row, seen_query, tokens, longest);
+    auto k = uninitialised<BFloat16>(longest * width), v = uninitialised<BFloat16>(longest * width);
+    auto k_t = uninitialised<BFloat16>(longest * width), v_t = uninitialised<BFloat16>(longest * width);
+    auto k_b = uninitialised<BFloat16>(longest * width);
+    auto d_k = uninitialised<float>(longest * width), d_v = uninitialised<float>(longest * width);
     auto q = uninitialised<BFloat16>(QUERIES * width), q_b = uninitialised<BFloat16>(QUERIES * width);
     auto d_o = uninitialised<BFloat16>(QUERIES * width), d_o_b = uninitialised<BFloat16>(QUERIES * width);
-    auto scores = uninitialised<float>(QUERIES * all), d_weights = uninitialised<float>(QUERIES * all);
-    auto weights = uninitialised<BFloat16>(QUERIES * all), d_scores = uninitialised<BFloat16>(QUERIES * all);
-    auto turned = uninitialised<BFloat16>(QUERIES * all);
+    auto scores = uninitialised<float>(QUERIES * longest), d_weights = uninitialised<float>(QUERIES * longest);
+    auto weights = uninitialised<BFloat16>(QUERIES * longest), d_scores = uninitialised<BFloat16>(QUERIES * longest);
+    auto turned = uninitialised<BFloat16>(QUERIES * longest);
+    float mean_of[QUERIES];
     auto sums = uninitialised<float>(QUERIES * width);
-#pragma omp for collapse(2)
+#pragma omp for collapse(2) schedule(dynamic, key_heads)
     for (int64_t row = 0; row < rows; row++)
       for (int64_t key_of = 0; key_of < key_heads; key_of++) {
         mask.turn_to(row);
-        collect(keys, row, key_of, 0, tokens, all, width, k.get());
-        collect(values, row, key_of, 0, tokens, all, width, v.get());
+        const int64_t at = batch.of(row), first = batch.first(row), length = batch.length(row), all = in_lanes(length);
+        if (length == 0) continue;
+        if (key_of + 1 < key_heads) {
+          prefetch(keys, at, key_of + 1, first, length);
+          prefetch(values, at, key_of + 1, first, length);
+          prefetch(queries, at, (key_of + 1) * group, first, length);
+          prefetch(d_outputs, at, (key_of + 1) * group, first, length);
+        }
+        prefetch<BFloat16, 1>(d_keys, at, key_of, first, length);
+        prefetch<BFloat16, 1>(d_values, at, key_of, first, length);
+        prefetch<BFloat16, 1>(d_queries, at, key_of * group, first, length);
+        collect(keys, at, key_of, first, length, all, width, k.get());
+        collect(values, at, key_of, first, length, all, width, v.get());
         transpose_pairs(k.get(), k_t.get(), all, width);
         transpose_pairs(v.get(), v_t.get(), all, width);
         interleave(k.get(), k_b.get(), all, width);
         std::fill(d_k.get(), d_k.get() + all * width, 0.0f);
         std::fill(d_v.get(), d_v.get() + all * width, 0.0f);
         for (int64_t head = key_of * group; head < (key_of + 1) * group; head++)
-          for (int64_t start = 0; start < tokens; start += QUERIES) {
-            const int64_t here = std::min(QUERIES, tokens - start), m = in_lanes(here);
+          for (int64_t start = 0; start < length; start += QUERIES) {
+            const int64_t here = std::min(QUERIES, length - start), m = in_lanes(here);
             const int64_t n = mask.is_causal() ? in_lanes(start + here) : all;
-            collect(queries, row, head, start, here, m, width, q.get());
-            collect(d_outputs, row, head, start, here, m, width, d_o.get());
+            collect(queries, at, head, first + start, here, m, width, q.get());
+            collect(d_outputs, at, head, first + start, here, m, width, d_o.get());
             product(m, n, width, q.get(), width, k_t.get(), all, scores.get(), false);
             product(m, n, width, d_o.get(), width, v_t.get(), all, d_weights.get(), false);
             for (int64_t i = 0; i < here; i++) {
               float *s = scores.get() + i * n, *d = d_weights.get() + i * n;
-              const float shift = shifts[(row * heads + head) * tokens + start + i];
+              const float shift = shifts[(at * heads + head) * tokens + first + start + i];
+              const int64_t reach = mask.reach(start + i, n);
               Floats mean(0.0f);
-              for (int64_t j = 0; j < n; j += LANES) {
+              for (int64_t j = 0; j < reach; j += LANES) {
                 auto weight = shifted_exp(mask.hide(Floats::loadu(s + j) * scales, start + i, j), shift);
                 weight.store(s + j);
                 mean = mean + weight * Floats::loadu(d + j);
               }
-              const Floats centre(total(mean));
-              for (int64_t j = 0; j < n; j += LANES)
-                (Floats::loadu(s + j) * (Floats::loadu(d + j) - centre) * scales).store(d + j);
+              clear(s + reach, n - reach);
+              mean_of[i] = total(mean);
+            }
+            for (int64_t i = 0; i < here; i++) {
+              float *s = scores.get() + i * n, *d = d_weights.get() + i * n;
+              const int64_t reach = mask.reach(start + i, n);
+              const Floats mean(mean_of[i]);
+              for (int64_t j = 0; j < reach; j += LANES)
+                (Floats::loadu(s + j) * (Floats::loadu(d + j) - mean) * scales).store(d + j);
+              clear(d + reach, n - reach);
             }
             std::fill(scores.get() + here * n, scores.get() + m * n, 0.0f);
             std::fill(d_weights.get() + here * n, d_weights.get() + m * n, 0.0f);
@@ -572,7 +700,7 @@ extern "C" void attention_backward(
 
             product(m, width, n, d_scores.get(), n, k_b.get(), sums.get(), false);
             for (int64_t i = 0; i < here; i++)
-              convert(sums.get() + i * width, d_queries.at(row, head, start + i), width);
+              convert(sums.get() + i * width, d_queries.at(at, head, first + start + i), width);
             transpose(d_scores.get(), turned.get(), m, n, m);
             interleave(q.get(), q_b.get(), m, width);
             product(n, width, m, turned.get(), m, q_b.get(), d_k.get(), true);
@@ -580,9 +708,9 @@ extern "C" void attention_backward(
             interleave(d_o.get(), d_o_b.get(), m, width);
             product(n, width, m, turned.get(), m, d_o_b.get(), d_v.get(), true);
           }
-        for (int64_t i = 0; i < tokens; i++) {
-          convert(d_k.get() + i * width, d_keys.at(row, key_of, i), width);
-          convert(d_v.get() + i * width, d_values.at(row, key_of, i), width);
+        for (int64_t i = 0; i < length; i++) {
+          convert(d_k.get() + i * width, d_keys.at(at, key_of, first + i), width);
+          convert(d_v.get() + i * width, d_values.at(at, key_of, first + i), width);
         }
       }
     at::native::cpublas::brgemm_release();

@@ -153,42 +153,83 @@ def linear(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return output
 
 
+# ---- the loss ----
+
+
+def takes_logits(logits: torch.Tensor) -> bool:
+    """Whether the kernels are built, and `softmax_gradient` takes logits of this width and number format."""
+    return _library is not None and logits.dtype == torch.bfloat16 and logits.shape[-1] % WIDTH_MULTIPLE == 0
+
+
+def softmax_gradient(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """float64 [tokens]: the nats of each target int64 [tokens] under `logits` bf16 [tokens, vocabulary].
+
+    In their place `logits` then hold the gradient of the summed nats, rounded to bf16; what lies between is fp32.
+    """
+    nats = torch.empty(len(logits), dtype=torch.float64)
+    _call("softmax_gradient", logits, targets.contiguous(), *logits.shape, nats)
+    return nats
+
+
 # ---- attention ----
+
+
+def takes_heads(width: int) -> bool:
+    """Whether the kernels are built, and `attention` takes heads of this width."""
+    return _library is not None and width % WIDTH_MULTIPLE == 0
 
 
 def takes_attention(query: torch.Tensor, mask: torch.Tensor | None) -> bool:
     """Whether the kernels are built, and `attention` takes heads of this width and this mask."""
     is_simple = mask is None or (mask.dtype == torch.bool and mask.ndim == 4 and mask.shape[1] == 1)
-    return _library is not None and is_simple and query.shape[-1] % WIDTH_MULTIPLE == 0
+    return is_simple and takes_heads(query.shape[-1])
 
 
 def attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: torch.Tensor | None, scale: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    seen: torch.Tensor | None,
+    scale: float,
+    starts: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """bf16 [rows, tokens, heads, width]: softmax(scale * query key^T, of what is seen) value.
 
     `query` bf16 [rows, heads, tokens, width], `key` and `value` the same with as many heads or a divisor of them,
     `seen` bool [rows or 1, 1, tokens, tokens], None: each query sees the keys up to its own. A query that sees nothing
     gives zeros. The scores are held for a block of queries at a time, and computed again in the backward pass.
+
+    `starts` int64 [n + 1]: the one row that is given holds n rows, one after the other; row i are its tokens from
+    starts[i] to starts[i + 1], and sees nothing of the others. `seen` is None then.
     """
-    return torch.ops.primase.attention(query, key, value, seen, scale)[0]
+    return torch.ops.primase.attention(query, key, value, seen, starts, scale)[0]
 
 
 @torch.library.custom_op("primase::attention", mutates_args=())
 def _attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: torch.Tensor | None, scale: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    seen: torch.Tensor | None,
+    starts: torch.Tensor | None,
+    scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The output, and float32 [rows, heads, tokens], the logarithm of each query's sum."""
     rows, heads, tokens, width = query.shape
     output = query.new_empty(rows, tokens, heads, width)
     shifts = query.new_empty(rows, heads, tokens, dtype=torch.float32)
     laid_out = _laid_out(query, key, value, seen)
-    _call("attention_forward", *laid_out, rows, heads, key.shape[1], tokens, width, scale, output, shifts)
+    sizes = (_row_count(query, starts), heads, key.shape[1], tokens, width, scale)
+    _call("attention_forward", *laid_out, starts, *sizes, output, shifts)
     return output, shifts
 
 
+def _row_count(query: torch.Tensor, starts: torch.Tensor | None) -> int:
+    return len(query) if starts is None else len(starts) - 1
+
+
 @_attention.register_fake
-def _(query, key, value, seen, scale):
+def _(query, key, value, seen, starts, scale):
     rows, heads, tokens, width = query.shape
     return query.new_empty(rows, tokens, heads, width), query.new_empty(rows, heads, tokens, dtype=torch.float32)
 
@@ -200,20 +241,21 @@ def _attention_backward(
     key: torch.Tensor,
     value: torch.Tensor,
     seen: torch.Tensor | None,
+    starts: torch.Tensor | None,
     shifts: torch.Tensor,
     scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of query, key and value, each [rows, heads, tokens, width], a token's heads side by side."""
-    rows, heads, tokens, width = query.shape
+    _, heads, tokens, width = query.shape
     results = tuple(map(_heads_of_tokens, (query, key, value)))
-    sizes = (rows, heads, key.shape[1], tokens, width, scale)
+    sizes = (_row_count(query, starts), heads, key.shape[1], tokens, width, scale)
     laid_out = _laid_out(query, key, value, seen)
-    _call("attention_backward", gradient.contiguous(), *laid_out, *sizes, shifts, *results)
+    _call("attention_backward", gradient.contiguous(), *laid_out, starts, *sizes, shifts, *results)
     return results
 
 
 @_attention_backward.register_fake
-def _(gradient, query, key, value, seen, shifts, scale):
+def _(gradient, query, key, value, seen, starts, shifts, scale):
     return tuple(map(_heads_of_tokens, (query, key, value)))
 
 
@@ -233,13 +275,13 @@ def _laid_out(*parts: torch.Tensor | None) -> list[torch.Tensor | int | None]:
 
 
 def _keep_attention(ctx: Any, inputs: tuple, output: tuple) -> None:
-    query, key, value, seen, ctx.scale = inputs
-    ctx.save_for_backward(query, key, value, seen, output[1])
+    query, key, value, seen, starts, ctx.scale = inputs
+    ctx.save_for_backward(query, key, value, seen, starts, output[1])
 
 
 def _attention_gradient(ctx: Any, gradient: torch.Tensor, _: Any) -> tuple:
     gradients = torch.ops.primase.attention_backward(gradient, *ctx.saved_tensors, ctx.scale)
-    return *gradients, None, None
+    return *gradients, None, None, None
 
 
 _attention.register_autograd(_attention_gradient, setup_context=_keep_attention)

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from primase.models import bf16_kernels
+
 TOKENS_AT_ONCE = 1024
 
 _SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
@@ -30,14 +32,9 @@ class _NextTokenNats(torch.autograd.Function):
         working = weight.to(dtype)
         for first in range(0, len(hidden), TOKENS_AT_ONCE):
             part = slice(first, first + TOKENS_AT_ONCE)
-            x, wanted = hidden[part].to(dtype), targets[part, None]
-            log_p = (x @ working.t()).log_softmax(-1, dtype=torch.float32)
-            total -= log_p.gather(1, wanted).sum()
-            if d_hidden is None and d_weight is None:
-                continue
-            d_logits = log_p.exp_()
-            d_logits.scatter_add_(1, wanted, d_logits.new_full((1, 1), -1.0).expand_as(wanted))
-            d_logits = d_logits.to(dtype)
+            x, wanted = hidden[part].to(dtype), targets[part]
+            nats, d_logits = _nats_and_gradient(x @ working.t(), wanted)
+            total += nats
             if d_hidden is not None:
                 d_hidden[part] = d_logits @ working
             if d_weight is not None:
@@ -55,6 +52,17 @@ class _NextTokenNats(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _nats_and_gradient(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Summed nats of `targets` int64 [tokens], their gradient [tokens, vocabulary] where `logits` was, or anew."""
+    if bf16_kernels.takes_logits(logits):
+        return bf16_kernels.softmax_gradient(logits, targets).sum(), logits
+    log_p = logits.log_softmax(-1, dtype=torch.float32)
+    nats = -log_p.gather(1, targets[:, None]).sum()
+    d_logits = log_p.exp_()
+    d_logits.scatter_add_(1, targets[:, None], d_logits.new_full((1, 1), -1.0).expand(len(targets), 1))
+    return nats, d_logits.to(logits.dtype)
 
 
 def next_token_nats(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -79,17 +87,15 @@ def has_plain_head(model: PreTrainedModel) -> bool:
 
 
 def batch_nats(
-    model: nn.Module,
-    inputs: dict[str, torch.Tensor],
-    targets: torch.Tensor,
-    ignored: int,
-    *,
-    unwrapped: PreTrainedModel,
+    model: nn.Module, batch: dict[str, torch.Tensor], ignored: int, *, unwrapped: PreTrainedModel
 ) -> tuple[torch.Tensor, Any]:
-    """Summed nats of `targets` int64 [rows, tokens], float32 [], and what else the model returned.
+    """Summed nats of a batch's `targets` int64 [rows, tokens], float32 [], and what else the model returned.
 
-    `model` may be wrapped for several processes, `unwrapped` is it bare. Targets of the value `ignored` count nothing.
+    `batch` holds the model's inputs too; its `labels` are not used. `model` may be wrapped for several processes,
+    `unwrapped` is it bare. Targets of the value `ignored` count nothing.
     """
+    targets = batch["targets"]
+    inputs = {name: values for name, values in batch.items() if name not in ("labels", "targets")}
     if has_plain_head(unwrapped):
         with _nats_for_logits(unwrapped, targets, ignored):
             outputs = model(**inputs, use_cache=False)

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-from primase.models import bf16_kernels
+from primase.models import bf16_kernels, packing
 
 OTHER_SCORES = ("softcap", "s_aux", "position_bias")
 """Options of transformers that change the scores: a cap (Gemma 2), sinks (GPT-OSS), a bias of the distance."""
@@ -64,6 +64,10 @@ def attention_forward(
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """float [rows, tokens, heads, head width]; arguments and result are those of transformers."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if attention_mask is not None and attention_mask.dtype == torch.int64:  # the starts of packed rows
+        query, key, value = (part.to(torch.bfloat16) for part in (query, key, value))
+        return bf16_kernels.attention(query, key, value, None, scale, attention_mask), None
     tokens, seen = query.shape[2], key.shape[2]
     is_causal = attention_mask is None and getattr(module, "is_causal", True)
     is_autocast = torch.is_autocast_enabled("cpu")
@@ -80,9 +84,8 @@ def attention_forward(
     )
     if not is_ours:
         return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scale, **options
         )
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if bf16_kernels.takes_attention(query, attention_mask):
         query, key, value = (part.to(dtype) for part in (query, key, value))
         return bf16_kernels.attention(query, key, value, attention_mask, scale), None
@@ -94,6 +97,6 @@ def attention_forward(
 
 
 def register() -> None:
-    """Make `primase` a name that transformers knows for attention; its masks are those of torch's attention."""
+    """Make `primase` a name that transformers knows for attention and for its masks."""
     AttentionInterface.register("primase", attention_forward)
-    ALL_MASK_ATTENTION_FUNCTIONS.register("primase", sdpa_mask)
+    ALL_MASK_ATTENTION_FUNCTIONS.register("primase", packing.mask)

@@ -12,6 +12,7 @@ from primase.corpus.rows import IGNORED_LABEL, PaddingCollator, TrainingRows, ne
 from primase.models.build import build_model, count_parameters, router_can_learn
 from primase.models.compiling import can_compile, prepare_layers
 from primase.models.losses import batch_nats
+from primase.models.packing import packed
 from primase.recipe import TrainingSettings
 from primase.results import MUCH_LEAKAGE, Leakage
 from primase.sequence_encoder import unknown_in_words
@@ -233,10 +234,13 @@ def _measure(setup: TrainingSetup, *, is_compiled: bool) -> _Speed:
             break
         batch = batches[number % len(batches)]
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        targets = next_tokens(batch.pop("labels"))
+        batch["targets"] = next_tokens(batch["labels"])
         begun = time.perf_counter()
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            nats, _ = batch_nats(model, batch, targets, IGNORED_LABEL, unwrapped=model)
+        with (
+            torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
+            packed(model, batch, IGNORED_LABEL, in_bf16=dtype == torch.bfloat16) as batch,
+        ):
+            nats, _ = batch_nats(model, batch, IGNORED_LABEL, unwrapped=model)
         nats.backward()
         hardware.wait(device)
         after_backward = time.perf_counter()

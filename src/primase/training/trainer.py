@@ -27,6 +27,7 @@ from primase.errors import CheckpointError, NonFiniteLossError
 from primase.models.build import count_parameters, experts
 from primase.models.compiling import prepare_layers, uncompiled
 from primase.models.losses import batch_nats
+from primase.models.packing import packed
 from primase.recipe import TrainingSettings
 from primase.training import checkpoints, explosion, optimizers, sharding
 from primase.training.metrics import MetricsFile, Progress, RouterHealth
@@ -149,11 +150,12 @@ class PretrainingTrainer(transformers.Trainer):
         transformers adds the balancing loss undivided to every micro-batch and multiplies it by the number of
         processes; here it is averaged over both, as the token loss is. Gradients are averaged over the processes.
         """
-        labels, everywhere = inputs["labels"], self.accelerator.num_processes
-        targets = next_tokens(labels)
-        inputs = {name: value for name, value in inputs.items() if name != "labels"}
-        with self.router_health.counting(labels != IGNORED_LABEL):
-            nats, outputs = batch_nats(model, inputs, targets, IGNORED_LABEL, unwrapped=self.model)
+        everywhere = self.accelerator.num_processes
+        inputs = inputs | {"targets": next_tokens(inputs["labels"])}
+        with packed(self.model, inputs, IGNORED_LABEL, in_bf16=self.args.bf16) as batch:
+            labels, targets = batch["labels"], batch["targets"]
+            with self.router_health.counting(labels != IGNORED_LABEL):
+                nats, outputs = batch_nats(model, batch, IGNORED_LABEL, unwrapped=self.model)
         self._count(targets, nats.detach())
         # A batch of one-token rows has no target, and must not be 0 / 0.
         loss = nats / num_items_in_batch.clamp_min(1) * everywhere

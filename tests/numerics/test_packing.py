@@ -1,0 +1,199 @@
+"""Rows one after the other without padding, beside the same rows padded."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from test_fast_step import IGNORED, MODELS, batch, fresh_model, relative
+from torch import nn
+
+from primase.models import bf16_kernels, losses, packing
+from primase.models.compiling import can_compile, compile_layers
+from primase.models.packing import packed
+from primase.training.metrics import RouterHealth
+
+pytestmark = pytest.mark.skipif(
+    not (torch.cpu._is_avx512_bf16_supported() and can_compile(torch.device("cpu"))),
+    reason="needs a processor with bf16 in hardware and a C++ compiler",
+)
+
+WIDE = {"hidden_size": 64, "head_dim": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernels():
+    bf16_kernels.build()
+    if bf16_kernels._library is None:
+        pytest.skip("oneDNN has no small products in bf16 for this processor")
+
+
+@pytest.fixture(params=MODELS)
+def model(request, monkeypatch):
+    """All experts are chosen, where there are several a token: bf16 decides a close choice in another way."""
+    few = {"num_local_experts": 2} if "two" in request.param else {}
+    monkeypatch.setitem(MODELS, "wide", MODELS[request.param] | WIDE | few)
+    return lambda implementation="primase": fresh_model("wide", implementation)
+
+
+def padded(padding_side="right"):
+    ids, mask, targets = batch(padding_side)
+    return {"input_ids": ids, "attention_mask": mask, "targets": targets, "labels": ids.masked_fill(mask == 0, IGNORED)}
+
+
+def gradients(model, inputs, *, autocast=True, is_packed=True):
+    with (
+        torch.autocast("cpu", torch.bfloat16, enabled=autocast),
+        packed(model, inputs, IGNORED, in_bf16=autocast and is_packed) as given,
+    ):
+        nats, outputs = losses.batch_nats(model, given, IGNORED, unwrapped=model)
+    loss = nats + (outputs.aux_loss if getattr(outputs, "aux_loss", None) is not None else 0.0)
+    loss.backward()
+    return nats.item(), {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+def test_packed_rows_are_as_near_to_fp32_as_padded_ones(model, padding_side):
+    inputs = padded(padding_side)
+    exact_nats, exact = gradients(model("eager"), inputs, autocast=False)
+    padded_nats, unpacked = gradients(model(), inputs, is_packed=False)
+    nats, ours = gradients(model(), inputs)
+    assert nats == pytest.approx(exact_nats, rel=5e-3)
+    assert nats == pytest.approx(padded_nats, rel=1e-3)
+    assert relative(ours, exact) < 1.2 * relative(unpacked, exact) + 0.005
+
+
+def test_compiled_layers_take_packed_rows(model):
+    inputs = padded()
+    _, exact = gradients(model("eager"), inputs, autocast=False)
+    _, unpacked = gradients(model(), inputs, is_packed=False)
+    ours = model()
+    compile_layers(ours)
+    assert relative(gradients(ours, inputs)[1], exact) < 1.5 * relative(unpacked, exact) + 0.01
+
+
+def test_a_row_sees_nothing_of_the_others(model):
+    """Nor of what is filled up: the nats of one row stay the same to the last bit, whatever stands beside it."""
+    trained = model().eval()
+    inputs = padded()
+    other = {name: values.clone() for name, values in inputs.items()}
+    other["input_ids"][0] = other["input_ids"][0].roll(1) * inputs["attention_mask"][0]
+    other["input_ids"][2, :9] = 7
+
+    def of_the_second_row(inputs):
+        with (
+            torch.inference_mode(),
+            torch.autocast("cpu", torch.bfloat16),
+            packed(trained, inputs, IGNORED, in_bf16=True) as given,
+        ):
+            names = ("input_ids", "attention_mask", "position_ids")
+            return trained.model(**{name: given[name] for name in names}, use_cache=False)[0][0, 12:32]
+
+    assert torch.equal(of_the_second_row(inputs), of_the_second_row(other))
+
+
+def test_what_a_packed_batch_holds(monkeypatch):
+    monkeypatch.setattr(packing, "FEWEST_PORTIONS", 4)  # of 41 tokens: up to a multiple of 8
+    monkeypatch.setitem(MODELS, "wide", MODELS["dense"] | WIDE)
+    inputs = padded()
+    with packed(fresh_model("wide", "primase"), inputs, IGNORED, in_bf16=True) as given:
+        assert packing.mask().tolist() == [0, 12, 32, 41, 48]
+    rows = [row[mask.bool()].tolist() for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
+    ids = [token for row in rows for token in row]
+    assert given["input_ids"].tolist() == [ids + 7 * [0]]
+    assert given["position_ids"].tolist() == [[*range(12), *range(20), *range(9), *range(7)]]
+    assert given["attention_mask"].tolist() == [41 * [1] + 7 * [0]]
+    assert given["labels"].tolist() == [ids + 7 * [IGNORED]]
+    targets = given["targets"][0]
+    assert (targets != IGNORED).sum() == (inputs["targets"] != IGNORED).sum()
+    assert targets[[11, 31, 40]].tolist() == 3 * [IGNORED]
+    assert targets[:11].tolist() == rows[0][1:]
+
+
+def test_full_rows_are_not_filled_up(monkeypatch):
+    monkeypatch.setitem(MODELS, "wide", MODELS["dense"] | WIDE)
+    ids = torch.arange(3, 33).view(2, 15)
+    inputs = {"input_ids": ids, "labels": ids, "targets": ids}
+    with packed(fresh_model("wide", "primase"), inputs, IGNORED, in_bf16=True) as given:
+        assert given["input_ids"].tolist() == [list(range(3, 33))]
+        assert packing.mask().tolist() == [0, 15, 30, 30]
+
+
+def test_the_tokens_that_experts_get_are_counted_alike(monkeypatch):
+    monkeypatch.setitem(MODELS, "wide", MODELS["two experts a token, balanced"] | WIDE)
+    loads = []
+    for in_bf16 in (False, True):
+        model = fresh_model("wide", "primase")
+        health = RouterHealth(model, 6)
+        with (
+            torch.autocast("cpu", torch.bfloat16),
+            packed(model, padded(), IGNORED, in_bf16=in_bf16) as given,
+            health.counting(given["labels"] != IGNORED),
+        ):
+            losses.batch_nats(model, given, IGNORED, unwrapped=model)
+        loads.append(health.load)
+    assert loads[0].sum(1).tolist() == loads[1].sum(1).tolist() == [82, 82]
+    assert float((loads[0] - loads[1]).abs().sum()) <= 8  # a few close choices
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"attention_dropout": 0.1},
+        {"model_type": "llama"},
+        {"head_dim": 8},
+        {"sliding_window": 8, "use_sliding_window": True},
+    ],
+)
+def test_what_the_kernel_does_not_know_is_padded(other, monkeypatch):
+    monkeypatch.setitem(MODELS, "wide", MODELS["dense"] | WIDE | other)
+    inputs = padded()
+    with packed(fresh_model("wide", "primase"), inputs, IGNORED, in_bf16=True) as given:
+        assert given is inputs
+
+
+def test_stock_attention_is_padded(monkeypatch):
+    monkeypatch.setitem(MODELS, "wide", MODELS["dense"] | WIDE)
+    inputs = padded()
+    with packed(fresh_model("wide", "sdpa"), inputs, IGNORED, in_bf16=True) as given:
+        assert given is inputs
+
+
+def test_rows_of_any_length_are_attended_to_one_by_one():
+    torch.manual_seed(5)
+    lengths, heads, key_heads, width = [1, 70, 0, 16, 341], 4, 2, 32
+    starts = torch.tensor([0, *lengths]).cumsum(0)
+    parts = [torch.randn(1, sum(lengths), some, width).to(torch.bfloat16) for some in (heads, key_heads, key_heads)]
+    ours = [part.clone().requires_grad_() for part in parts]
+    got = bf16_kernels.attention(*(part.transpose(1, 2) for part in ours), None, 0.2, starts)
+    gradient = torch.randn(got.shape).to(torch.bfloat16)
+    got.backward(gradient)
+    for first, last in pairwise(starts):
+        if first == last:
+            continue
+        row = [part[:, first:last].clone().requires_grad_() for part in parts]
+        alone = bf16_kernels.attention(*(part.transpose(1, 2) for part in row), None, 0.2)
+        alone.backward(gradient[:, first:last])
+        assert torch.equal(got[:, first:last], alone)
+        for whole, part in zip(ours, row, strict=True):
+            assert torch.equal(whole.grad[:, first:last], part.grad)
+
+
+@pytest.mark.parametrize("tokens", [1, 37])
+def test_the_gradient_of_a_softmax(tokens):
+    torch.manual_seed(6)
+    logits, targets = (4 * torch.randn(tokens, 96)).to(torch.bfloat16), torch.randint(96, (tokens,))
+    exact = logits.double().requires_grad_()
+    expected = nn.functional.cross_entropy(exact, targets, reduction="none")
+    expected.sum().backward()
+    assert bf16_kernels.takes_logits(logits) and not bf16_kernels.takes_logits(logits[:, :-1])
+    nats = bf16_kernels.softmax_gradient(logits, targets)
+    assert torch.allclose(nats, expected, rtol=1e-5, atol=1e-5)
+    assert float((logits - exact.grad).abs().max()) < 2**-8 * float(exact.grad.abs().max())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_are_seen(bad):
+    logits = torch.zeros(3, 64, dtype=torch.bfloat16)
+    logits[1, 5] = bad
+    nats = bf16_kernels.softmax_gradient(logits, torch.tensor([0, 1, 2]))
+    assert nats.isnan().tolist() == [False, True, False]
