@@ -1,6 +1,6 @@
 """Tokens a second of the tutorial's training: as the tutorial writes it, stock at its best, and Primase, in one run.
 
-    python -m benchmarks.training_speed WINDOWS [--tokenizer FOLDER] [--rounds 5] [--pieces] [--json FILE]
+    python -m benchmarks.training_speed WINDOWS [--tokenizer FOLDER] [--rounds 5] [--stock ARM | --pieces] [--json FILE]
 
 WINDOWS: FASTA or CSV of 200-base windows. Same model (105 M parameters), same windows, forward, backward and optimizer.
 Every arm is the real trainer in a process of its own, which waits before each optimizer step for its turn, so that the
@@ -37,7 +37,7 @@ TUTORIAL = {
     "pads_in_thousands": True,
 }
 TUTORIAL_IN_FP32 = TUTORIAL | {"precision": "fp32"}
-PRIMASE = {"rows": 512, "is_primase": True, "is_compiled": True}
+PRIMASE = {"rows": 768, "is_primase": True, "is_compiled": True}
 PIECES = {
     "primase, not compiled": PRIMASE | {"is_compiled": False},
     "and stock attention": PRIMASE | {"is_compiled": False, "attention": "sdpa"},
@@ -56,6 +56,7 @@ def main() -> None:
         "--bf16", choices=["auto", "yes", "no"], default="auto", help="arms in bf16: auto if in hardware"
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--stock", choices=STOCK, help="the best stock arm, where an earlier run has tried them all")
     parser.add_argument("--pieces", action="store_true", help="what each piece of the step brings, instead of stock")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--arm", help=argparse.SUPPRESS)
@@ -96,7 +97,7 @@ def measure(settings: argparse.Namespace, folder: Path) -> dict:
     if settings.pieces:
         arms = {"primase": PRIMASE} | PIECES
     else:
-        trials = try_stock(common, has_bf16)
+        trials = {settings.stock: None} if settings.stock else try_stock(common, has_bf16)
         arms = {"tutorial": TUTORIAL} if has_bf16 else {"tutorial without bf16": TUTORIAL_IN_FP32}
         arms |= {"best stock": STOCK[max(trials, key=trials.get)], "primase": PRIMASE}
     speeds, memory = alternate(arms, common, settings.rounds)

@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 
 from primase import hardware
 from primase.corpus.prepare import prepare
+from primase.corpus.rows import PaddingCollator
 from primase.corpus.store import Corpus
 from primase.models.build import build_model, configuration, silence_transformers
 from primase.recipe import Recipe
@@ -103,7 +104,9 @@ def _primase(arm: dict, corpus: Corpus, recipe: Recipe) -> PretrainingTrainer:
             setup.recipe, Path(tempfile.mkdtemp()), steps=STEPS, precision=setup.precision, device=setup.device
         ),
         rows=setup.rows,
-        collator=setup.collator,
+        collator=PaddingCollator(setup.tokenizer.pad_token_id, "right"),  # on the left padding has a target
+            setup.tokenizer.pad_token_id, "right"
+        ),  # on the left it would have a target of its own
         settings=setup.recipe.training,
         measure=lambda model: None,
         facts={},

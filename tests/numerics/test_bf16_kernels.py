@@ -160,6 +160,8 @@ def test_the_operators_are_sound():
     torch.library.opcheck(torch.ops.primase.silu_experts, experts)
     heads = [torch.randn(2, 9, 2, 32).to(torch.bfloat16).transpose(1, 2).requires_grad_() for _ in range(3)]
     torch.library.opcheck(torch.ops.primase.attention, (*heads, None, None, 0.2))
+    one_row = [part[:1] for part in heads]
+    torch.library.opcheck(torch.ops.primase.attention, (*one_row, None, torch.tensor([0, 2, 9]), 0.2))
 
 
 @pytest.mark.parametrize("name", ["tutorial", "two experts a token, balanced", "dense"])

@@ -7,6 +7,7 @@ import torch
 from test_fast_step import IGNORED, MODELS, batch, fresh_model, relative
 from torch import nn
 
+from primase.corpus.rows import next_tokens
 from primase.models import bf16_kernels, losses, packing
 from primase.models.compiling import can_compile, compile_layers
 from primase.models.packing import packed
@@ -17,7 +18,16 @@ pytestmark = pytest.mark.skipif(
     reason="needs a processor with bf16 in hardware and a C++ compiler",
 )
 
-WIDE = {"hidden_size": 64, "head_dim": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
+WIDE = {
+    "hidden_size": 64, "head_dim": 32, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 64,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def filled_up_and_priced_in_portions(monkeypatch):
+    """41 tokens up to a multiple of 8."""
+    monkeypatch.setattr(packing, "FEWEST_PORTIONS", 4)
+    monkeypatch.setattr(losses, "TOKENS_AT_ONCE", 20)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,16 +73,37 @@ def test_packed_rows_are_as_near_to_fp32_as_padded_ones(model, padding_side):
 
 
 def test_compiled_layers_take_packed_rows(model):
-    inputs = padded()
-    _, exact = gradients(model("eager"), inputs, autocast=False)
-    _, unpacked = gradients(model(), inputs, is_packed=False)
+    """Of one batch after the other: neither their number nor where they begin is compiled in."""
     ours = model()
     compile_layers(ours)
-    assert relative(gradients(ours, inputs)[1], exact) < 1.5 * relative(unpacked, exact) + 0.01
+    inputs = padded()
+    for rows in (slice(3), slice(1, 3)):
+        some = {name: values[rows] for name, values in inputs.items()}
+        _, exact = gradients(model("eager"), some, autocast=False)
+        _, unpacked = gradients(model(), some, is_packed=False)
+        ours.zero_grad()
+        assert relative(gradients(ours, some)[1], exact) < 1.5 * relative(unpacked, exact) + 0.01
+
+
+def test_padding_on_the_left_predicts_the_first_token_packed_too(model):
+    """As it does in stock training; what it makes of seeing nothing is each implementation's own."""
+    inputs = padded("left")
+    inputs["targets"] = next_tokens(inputs["labels"])
+    found = []
+    for is_packed in (False, True):
+        with packed(model(), inputs, IGNORED, in_bf16=is_packed) as given:
+            assert (given["input_ids"].shape[0] == 1) is is_packed
+            assert sorted(given["targets"][given["targets"] != IGNORED].tolist()) == sorted(
+                inputs["targets"][inputs["targets"] != IGNORED].tolist()
+            )
+            if is_packed:
+                assert packing.mask().tolist() == [0, 1, 13, 33, 34, 43, 44, 45, 46, 47, 48]
+        found.append(gradients(model(), inputs, is_packed=is_packed)[0])
+    assert found[0] == pytest.approx(found[1], rel=0.01)
 
 
 def test_a_row_sees_nothing_of_the_others(model):
-    """Nor of what is filled up: the nats of one row stay the same to the last bit, whatever stands beside it."""
+    """Nor of what is filled up: the hidden states of one stay the same to the last bit, whatever stands beside it."""
     trained = model().eval()
     inputs = padded()
     other = {name: values.clone() for name, values in inputs.items()}
@@ -92,15 +123,14 @@ def test_a_row_sees_nothing_of_the_others(model):
 
 
 def test_what_a_packed_batch_holds(monkeypatch):
-    monkeypatch.setattr(packing, "FEWEST_PORTIONS", 4)  # of 41 tokens: up to a multiple of 8
     monkeypatch.setitem(MODELS, "wide", MODELS["dense"] | WIDE)
     inputs = padded()
     with packed(fresh_model("wide", "primase"), inputs, IGNORED, in_bf16=True) as given:
-        assert packing.mask().tolist() == [0, 12, 32, 41, 48]
+        assert packing.mask().tolist() == [0, 12, 32, *range(41, 49)]
     rows = [row[mask.bool()].tolist() for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
     ids = [token for row in rows for token in row]
     assert given["input_ids"].tolist() == [ids + 7 * [0]]
-    assert given["position_ids"].tolist() == [[*range(12), *range(20), *range(9), *range(7)]]
+    assert given["position_ids"].tolist() == [[*range(12), *range(20), *range(9), *(7 * [0])]]
     assert given["attention_mask"].tolist() == [41 * [1] + 7 * [0]]
     assert given["labels"].tolist() == [ids + 7 * [IGNORED]]
     targets = given["targets"][0]
@@ -115,7 +145,7 @@ def test_full_rows_are_not_filled_up(monkeypatch):
     inputs = {"input_ids": ids, "labels": ids, "targets": ids}
     with packed(fresh_model("wide", "primase"), inputs, IGNORED, in_bf16=True) as given:
         assert given["input_ids"].tolist() == [list(range(3, 33))]
-        assert packing.mask().tolist() == [0, 15, 30, 30]
+        assert packing.mask().tolist() == [0, 15, 30]
 
 
 def test_the_tokens_that_experts_get_are_counted_alike(monkeypatch):
@@ -141,11 +171,20 @@ def test_the_tokens_that_experts_get_are_counted_alike(monkeypatch):
         {"attention_dropout": 0.1},
         {"model_type": "llama"},
         {"head_dim": 8},
+        {"is_causal": False},
         {"sliding_window": 8, "use_sliding_window": True},
     ],
 )
 def test_what_the_kernel_does_not_know_is_padded(other, monkeypatch):
     monkeypatch.setitem(MODELS, "wide", MODELS["dense"] | WIDE | other)
+    inputs = padded()
+    with packed(fresh_model("wide", "primase"), inputs, IGNORED, in_bf16=True) as given:
+        assert given is inputs
+
+
+def test_long_rows_are_padded(monkeypatch):
+    monkeypatch.setattr(bf16_kernels, "LONGEST_ROW", 19)
+    monkeypatch.setitem(MODELS, "wide", MODELS["dense"] | WIDE)
     inputs = padded()
     with packed(fresh_model("wide", "primase"), inputs, IGNORED, in_bf16=True) as given:
         assert given is inputs
@@ -185,7 +224,9 @@ def test_the_gradient_of_a_softmax(tokens):
     exact = logits.double().requires_grad_()
     expected = nn.functional.cross_entropy(exact, targets, reduction="none")
     expected.sum().backward()
-    assert bf16_kernels.takes_logits(logits) and not bf16_kernels.takes_logits(logits[:, :-1])
+    assert bf16_kernels.takes_logits(logits)
+    for other in (logits[:, :-1].clone(), torch.zeros(2, 128, dtype=torch.bfloat16)[:, :64], logits.float()):
+        assert not bf16_kernels.takes_logits(other)
     nats = bf16_kernels.softmax_gradient(logits, targets)
     assert torch.allclose(nats, expected, rtol=1e-5, atol=1e-5)
     assert float((logits - exact.grad).abs().max()) < 2**-8 * float(exact.grad.abs().max())

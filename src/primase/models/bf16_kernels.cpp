@@ -1,4 +1,4 @@
-// Mixtures of experts, and attention, in bf16, forward and backward, on a processor that has bf16 in hardware.
+// Mixtures of experts, attention and the loss in bf16, forward and backward, on a processor that has bf16 in hardware.
 //
 // Every product is a call of oneDNN's small matrix product (brgemm), which torch exports: A [M, K] in rows, B [K, N] with
 // pairs of rows interleaved ("VNNI": [K / 2, N, 2]), C [M, N] in fp32. What lies between two products stays in the cache
@@ -10,9 +10,12 @@
 #include <ATen/native/CPUBlas.h>
 #include <c10/core/CPUAllocator.h>
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <exception>
 #include <vector>
 
 namespace {
@@ -26,7 +29,7 @@ constexpr int64_t TILE = 32;            // what a block is filled up to with zer
 constexpr int64_t COLUMNS = 256;        // of an output layer that are computed at a time
 constexpr int64_t GRADIENT_ROWS = 128;  // rows of a weight's gradient that one thread computes at a time
 constexpr int64_t LONGEST_SUM = 512;    // tokens that are summed before a weight's gradient is touched again
-constexpr float NOTHING = -1e30f;       // the score of a key that is not seen; less than any score and any logit
+constexpr float NOTHING = -1e30f;       // the score of a key that is not seen; less than any that a training survives
 
 int64_t filled(int64_t rows) {
   return (rows + TILE - 1) / TILE * TILE;
@@ -183,7 +186,7 @@ extern "C" int can_run() {
   try {
     product(TILE, TILE, TILE, ones.data(), TILE, ones.data(), sums.data(), false);
     at::native::cpublas::brgemm_release();
-  } catch (const c10::Error&) {
+  } catch (const std::exception&) {
     return 0;
   }
   return std::all_of(sums.begin(), sums.end(), [](float sum) { return sum == TILE; });
@@ -428,7 +431,7 @@ void collect(
   std::fill(to + tokens * width, to + filled * width, BFloat16(0));
 }
 
-// Bring those rows into the cache: they lie apart, and the processor does not see what comes next.
+// Bring the beginnings of those rows into the cache: they lie apart, and the processor does not see what comes next.
 template <typename T, int for_writing = 0>
 void prefetch(const Heads<T>& from, int64_t row, int64_t head, int64_t token, int64_t tokens) {
   for (int64_t i = 0; i < tokens; i++) __builtin_prefetch(from.at(row, head, token + i), for_writing);
@@ -445,7 +448,7 @@ struct Rows {
   const int64_t* starts;
   int64_t tokens;  // of a row, or of all
 
-  int64_t of(int64_t row) const {
+  int64_t index(int64_t row) const {
     return starts ? 0 : row;
   }
 
@@ -461,6 +464,12 @@ struct Rows {
     int64_t most = 0;
     for (int64_t row = 0; row < rows; row++) most = std::max(most, length(row));
     return most;
+  }
+
+  // Heads of keys that a thread takes at a time: those of a row, since each has the next one brought into the cache; one
+  // where there are few rows.
+  int64_t chunk(int64_t rows, int64_t key_heads) const {
+    return rows >= 4 * omp_get_max_threads() ? key_heads : 1;
   }
 };
 
@@ -533,6 +542,7 @@ extern "C" void attention_forward(
   const Heads<const BFloat16> keys{key, key_row, key_head, key_token};
   const Heads<const BFloat16> values{value, value_row, value_head, value_token};
   const int64_t longest = in_lanes(batch.longest(rows)), group = heads / key_heads;
+  const int64_t chunk = batch.chunk(rows, key_heads);
   const Floats scales(scale);
 #pragma omp parallel
   {
@@ -542,26 +552,26 @@ extern "C" void attention_forward(
     auto q = uninitialised<BFloat16>(QUERIES * width), weights = uninitialised<BFloat16>(QUERIES * longest);
     auto scores = uninitialised<float>(QUERIES * longest), sums = uninitialised<float>(QUERIES * width);
     float shares[QUERIES], most_of[QUERIES], sum_of[QUERIES];
-#pragma omp for collapse(2) schedule(dynamic, key_heads)
+#pragma omp for collapse(2) schedule(dynamic, chunk)
     for (int64_t row = 0; row < rows; row++)
       for (int64_t key_of = 0; key_of < key_heads; key_of++) {
         mask.turn_to(row);
-        const int64_t at = batch.of(row), first = batch.first(row), length = batch.length(row), all = in_lanes(length);
+        const int64_t place = batch.index(row), first = batch.first(row), length = batch.length(row), all = in_lanes(length);
         if (length == 0) continue;
         if (key_of + 1 < key_heads) {
-          prefetch(keys, at, key_of + 1, first, length);
-          prefetch(values, at, key_of + 1, first, length);
-          prefetch(queries, at, (key_of + 1) * group, first, length);
+          prefetch(keys, place, key_of + 1, first, length);
+          prefetch(values, place, key_of + 1, first, length);
+          prefetch(queries, place, (key_of + 1) * group, first, length);
         }
-        collect(keys, at, key_of, first, length, all, width, k.get());
-        collect(values, at, key_of, first, length, all, width, v.get());
+        collect(keys, place, key_of, first, length, all, width, k.get());
+        collect(values, place, key_of, first, length, all, width, v.get());
         transpose_pairs(k.get(), k_b.get(), all, width);
         interleave(v.get(), v_b.get(), all, width);
         for (int64_t head = key_of * group; head < (key_of + 1) * group; head++)
           for (int64_t start = 0; start < length; start += QUERIES) {
             const int64_t here = std::min(QUERIES, length - start), m = in_lanes(here);
             const int64_t n = mask.is_causal() ? in_lanes(start + here) : all;
-            collect(queries, at, head, first + start, here, m, width, q.get());
+            collect(queries, place, head, first + start, here, m, width, q.get());
             product(m, n, width, q.get(), width, k_b.get(), all, scores.get(), false);
             for (int64_t i = 0; i < here; i++) {
               float* s = scores.get() + i * n;
@@ -590,7 +600,7 @@ extern "C" void attention_forward(
             for (int64_t i = 0; i < here; i += LANES) {
               const auto whole = Floats::loadu(sum_of + i), most = Floats::loadu(most_of + i);
               const auto shift = Floats::blendv(Floats(NOTHING), most + whole.log(), whole > Floats(0.0f));
-              shift.store(shifts + (at * heads + head) * tokens + first + start + i, std::min(LANES, here - i));
+              shift.store(shifts + (place * heads + head) * tokens + first + start + i, std::min(LANES, here - i));
             }
             // exp_u20 makes a number of what is none, and the training has to see that its scores are none.
             for (int64_t i = 0; i < here; i++)
@@ -601,7 +611,7 @@ extern "C" void attention_forward(
             for (int64_t i = 0; i < here; i++) {
               float* sum = sums.get() + i * width;
               for (int64_t j = 0; j < width; j += LANES) (Floats::loadu(sum + j) * Floats(shares[i])).store(sum + j);
-              convert(sum, output + ((at * tokens + first + start + i) * heads + head) * width, width);
+              convert(sum, output + ((place * tokens + first + start + i) * heads + head) * width, width);
             }
           }
       }
@@ -627,6 +637,7 @@ extern "C" void attention_backward(
   const Heads<BFloat16> d_keys{d_key, tokens * key_heads * width, width, key_heads * width};
   const Heads<BFloat16> d_values{d_value, tokens * key_heads * width, width, key_heads * width};
   const int64_t longest = in_lanes(batch.longest(rows)), group = heads / key_heads;
+  const int64_t chunk = batch.chunk(rows, key_heads);
   const Floats scales(scale);
 #pragma omp parallel
   {
@@ -642,23 +653,23 @@ extern "C" void attention_backward(
     auto turned = uninitialised<BFloat16>(QUERIES * longest);
     float mean_of[QUERIES];
     auto sums = uninitialised<float>(QUERIES * width);
-#pragma omp for collapse(2) schedule(dynamic, key_heads)
+#pragma omp for collapse(2) schedule(dynamic, chunk)
     for (int64_t row = 0; row < rows; row++)
       for (int64_t key_of = 0; key_of < key_heads; key_of++) {
         mask.turn_to(row);
-        const int64_t at = batch.of(row), first = batch.first(row), length = batch.length(row), all = in_lanes(length);
+        const int64_t place = batch.index(row), first = batch.first(row), length = batch.length(row), all = in_lanes(length);
         if (length == 0) continue;
         if (key_of + 1 < key_heads) {
-          prefetch(keys, at, key_of + 1, first, length);
-          prefetch(values, at, key_of + 1, first, length);
-          prefetch(queries, at, (key_of + 1) * group, first, length);
-          prefetch(d_outputs, at, (key_of + 1) * group, first, length);
+          prefetch(keys, place, key_of + 1, first, length);
+          prefetch(values, place, key_of + 1, first, length);
+          prefetch(queries, place, (key_of + 1) * group, first, length);
+          prefetch(d_outputs, place, (key_of + 1) * group, first, length);
         }
-        prefetch<BFloat16, 1>(d_keys, at, key_of, first, length);
-        prefetch<BFloat16, 1>(d_values, at, key_of, first, length);
-        prefetch<BFloat16, 1>(d_queries, at, key_of * group, first, length);
-        collect(keys, at, key_of, first, length, all, width, k.get());
-        collect(values, at, key_of, first, length, all, width, v.get());
+        prefetch<BFloat16, 1>(d_keys, place, key_of, first, length);
+        prefetch<BFloat16, 1>(d_values, place, key_of, first, length);
+        prefetch<BFloat16, 1>(d_queries, place, key_of * group, first, length);
+        collect(keys, place, key_of, first, length, all, width, k.get());
+        collect(values, place, key_of, first, length, all, width, v.get());
         transpose_pairs(k.get(), k_t.get(), all, width);
         transpose_pairs(v.get(), v_t.get(), all, width);
         interleave(k.get(), k_b.get(), all, width);
@@ -668,13 +679,13 @@ extern "C" void attention_backward(
           for (int64_t start = 0; start < length; start += QUERIES) {
             const int64_t here = std::min(QUERIES, length - start), m = in_lanes(here);
             const int64_t n = mask.is_causal() ? in_lanes(start + here) : all;
-            collect(queries, at, head, first + start, here, m, width, q.get());
-            collect(d_outputs, at, head, first + start, here, m, width, d_o.get());
+            collect(queries, place, head, first + start, here, m, width, q.get());
+            collect(d_outputs, place, head, first + start, here, m, width, d_o.get());
             product(m, n, width, q.get(), width, k_t.get(), all, scores.get(), false);
             product(m, n, width, d_o.get(), width, v_t.get(), all, d_weights.get(), false);
             for (int64_t i = 0; i < here; i++) {
               float *s = scores.get() + i * n, *d = d_weights.get() + i * n;
-              const float shift = shifts[(at * heads + head) * tokens + first + start + i];
+              const float shift = shifts[(place * heads + head) * tokens + first + start + i];
               const int64_t reach = mask.reach(start + i, n);
               Floats mean(0.0f);
               for (int64_t j = 0; j < reach; j += LANES) {
@@ -700,7 +711,7 @@ extern "C" void attention_backward(
 
             product(m, width, n, d_scores.get(), n, k_b.get(), sums.get(), false);
             for (int64_t i = 0; i < here; i++)
-              convert(sums.get() + i * width, d_queries.at(at, head, first + start + i), width);
+              convert(sums.get() + i * width, d_queries.at(place, head, first + start + i), width);
             transpose(d_scores.get(), turned.get(), m, n, m);
             interleave(q.get(), q_b.get(), m, width);
             product(n, width, m, turned.get(), m, q_b.get(), d_k.get(), true);
@@ -709,8 +720,8 @@ extern "C" void attention_backward(
             product(n, width, m, turned.get(), m, d_o_b.get(), d_v.get(), true);
           }
         for (int64_t i = 0; i < length; i++) {
-          convert(d_k.get() + i * width, d_keys.at(at, key_of, first + i), width);
-          convert(d_v.get() + i * width, d_values.at(at, key_of, first + i), width);
+          convert(d_k.get() + i * width, d_keys.at(place, key_of, first + i), width);
+          convert(d_v.get() + i * width, d_values.at(place, key_of, first + i), width);
         }
       }
     at::native::cpublas::brgemm_release();

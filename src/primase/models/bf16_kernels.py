@@ -14,6 +14,9 @@ import torch
 WIDTH_MULTIPLE = 32
 """What widths must be multiples of: a row of a tile holds so many bf16 numbers."""
 
+LONGEST_ROW = 1024
+"""Tokens of a row up to which attention is done here: beyond, scores of all pairs cost more than torch's attention."""
+
 _library: ctypes.CDLL | None = None
 
 
@@ -158,7 +161,8 @@ def linear(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 def takes_logits(logits: torch.Tensor) -> bool:
     """Whether the kernels are built, and `softmax_gradient` takes logits of this width and number format."""
-    return _library is not None and logits.dtype == torch.bfloat16 and logits.shape[-1] % WIDTH_MULTIPLE == 0
+    is_plain = logits.device.type == "cpu" and logits.dtype == torch.bfloat16 and logits.is_contiguous()
+    return _library is not None and is_plain and logits.shape[-1] % WIDTH_MULTIPLE == 0
 
 
 def softmax_gradient(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -199,8 +203,8 @@ def attention(
     `seen` bool [rows or 1, 1, tokens, tokens], None: each query sees the keys up to its own. A query that sees nothing
     gives zeros. The scores are held for a block of queries at a time, and computed again in the backward pass.
 
-    `starts` int64 [n + 1]: the one row that is given holds n rows, one after the other; row i are its tokens from
-    starts[i] to starts[i + 1], and sees nothing of the others. `seen` is None then.
+    `starts` int64 [n + 1], from 0 to the number of tokens: the one row that is given holds n rows, one after the other;
+    row i are its tokens from starts[i] to starts[i + 1], and sees nothing of the others. `seen` is None then.
     """
     return torch.ops.primase.attention(query, key, value, seen, starts, scale)[0]
 

@@ -18,12 +18,11 @@ from primase.models import bf16_kernels
 FAMILIES = ("mixtral", "qwen3", "qwen3_moe")
 """Models (`config.model_type`) that hand what `mask` returns to their attention and mix tokens nowhere else."""
 
-_starts: torch.Tensor | None = None
-
-
 FEWEST_PORTIONS = 64
-"""The tokens of all rows are filled up to a multiple of at most this part of them, since oneDNN compiles a product anew
-for each number of tokens."""
+"""The tokens of a batch are filled up to a multiple of the power of two that makes no fewer portions of them: oneDNN
+compiles a product anew for each number of tokens."""
+
+_starts: torch.Tensor | None = None
 
 
 @contextmanager
@@ -33,27 +32,28 @@ def packed(
     """The batch with which `model` is to be called in this block: packed where it can be, or else as it is.
 
     `batch`: `input_ids`, `labels` and `targets` int64 [rows, tokens] and, where rows are padded, `attention_mask`;
-    `in_bf16`: whether the model runs under autocast to bf16. Packed it is [1, tokens of all rows and what they are
-    filled up with], with `position_ids`; labels and targets of what is filled up are `ignored`.
+    `in_bf16`: whether the model runs under autocast to bf16. Packed it is [1, tokens], with `position_ids`. Padding on
+    the left has a target, the row's first token, so one place of it stays, as a row of its own; so does each token that
+    is filled up, with labels and targets that are `ignored`.
     """
     global _starts
     if not (in_bf16 and _can_pack(model, batch)):
         yield batch
         return
-    ids = batch["input_ids"]
-    is_real = batch.get("attention_mask", torch.ones_like(ids)).bool()
-    lengths = is_real.sum(1)
-    tokens = int(lengths.sum())
-    multiple = 1 << max(tokens // FEWEST_PORTIONS, 1).bit_length() - 1
-    fill = 0 if is_real.all() else -tokens % multiple
-    lengths = pad(lengths, (0, 1), value=fill)  # as a row of its own
-    _starts = pad(lengths.cumsum(0), (1, 0))
-    of_fill = {"input_ids": 0, "labels": ignored, "targets": ignored}
-    packed = {name: pad(batch[name][is_real], (0, fill), value=value)[None] for name, value in of_fill.items()}
-    packed["position_ids"] = (torch.arange(tokens + fill) - _starts[:-1].repeat_interleave(lengths))[None]
-    packed["attention_mask"] = (torch.arange(tokens + fill) < tokens).long()[None]  # for the balancing loss
+    is_real = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()
+    kept = is_real | (batch["targets"] != ignored)
+    begins = ~is_real | (is_real.cumsum(1) == 1)
+    tokens = int(kept.sum())
+    # Rows that are all full are as many tokens in every batch.
+    fill = 0 if kept.all() else -tokens % (1 << max(tokens // FEWEST_PORTIONS, 1).bit_length() - 1)
+    starts = pad(begins[kept], (0, fill + 1), value=True).nonzero().flatten()
+    positions = torch.arange(tokens + fill) - starts[:-1].repeat_interleave(starts.diff())
+    values = {"input_ids": 0, "labels": ignored, "targets": ignored}
+    flat = {name: pad(batch[name][kept], (0, fill), value=value)[None] for name, value in values.items()}
+    attention_mask = pad(is_real[kept].long(), (0, fill))  # of use to the balancing loss
+    _starts = starts
     try:
-        yield packed
+        yield flat | {"position_ids": positions[None], "attention_mask": attention_mask[None]}
     finally:
         _starts = None
 
@@ -71,8 +71,10 @@ def _can_pack(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> bool:
         config.model_type in FAMILIES
         and config._attn_implementation == "primase"
         and batch.keys() <= {"input_ids", "labels", "targets", "attention_mask"}
+        and batch["input_ids"].shape[1] <= bf16_kernels.LONGEST_ROW
         and model.device.type == "cpu"
         and not (model.training and config.attention_dropout)
         and getattr(config, "sliding_window", None) is None
+        and getattr(config, "is_causal", True)
         and bf16_kernels.takes_heads(head_width)
     )

@@ -2,7 +2,8 @@
 
 Registered with transformers' interface for attention. The backward pass of torch's own attention in bf16 is a loop of
 small products, each compiled for its shape: for rows of 50 tokens it takes twenty times as long as three batched
-products. Where the kernels of `bf16_kernels` are built, theirs does it instead, without a gradient too. Everywhere else
+products. Where the kernels of `bf16_kernels` are built, theirs does it instead, without a gradient too, and rows may be
+packed (`packing`). Everywhere else
 (fp32, a GPU, dropout, heads of two widths, scores that are capped or shifted) torch's attention is used.
 """
 
@@ -18,9 +19,6 @@ from primase.models import bf16_kernels, packing
 
 OTHER_SCORES = ("softcap", "s_aux", "position_bias")
 """Options of transformers that change the scores: a cap (Gemma 2), sinks (GPT-OSS), a bias of the distance."""
-
-LONGEST_ROW = 1024
-"""Tokens; the scores of all pairs are held, and beyond it they are more than torch's attention costs."""
 
 
 class _Attention(torch.autograd.Function):
@@ -77,7 +75,7 @@ def attention_forward(
         and dtype == torch.bfloat16
         and (query.requires_grad or bf16_kernels.takes_attention(query, attention_mask))
         and dropout == 0
-        and tokens == seen <= LONGEST_ROW
+        and tokens == seen <= bf16_kernels.LONGEST_ROW
         and query.shape[-1] == value.shape[-1]
         and all(options.get(name) is None for name in OTHER_SCORES)
         and (is_causal or (attention_mask is not None and attention_mask.dtype == torch.bool))
