@@ -105,8 +105,6 @@ def _primase(arm: dict, corpus: Corpus, recipe: Recipe) -> PretrainingTrainer:
         ),
         rows=setup.rows,
         collator=PaddingCollator(setup.tokenizer.pad_token_id, "right"),  # on the left padding has a target
-            setup.tokenizer.pad_token_id, "right"
-        ),  # on the left it would have a target of its own
         settings=setup.recipe.training,
         measure=lambda model: None,
         facts={},
