@@ -98,8 +98,8 @@ def load_model(
     """A run, a model folder, or a Hub name, ready to score. `causal=False` loads the body without the output layer.
 
     `may_be_unfit`: not tried out, for the self-tests, which say more of a model whose results are not finite.
-    `precision`: bf16 rounds the products of `score_windows`, `predict_bases` and `embed`, which is about twice
-    as quick on a processor with AMX (some seconds may go into building its kernels, once); logits are fp32.
+    `precision`: bf16 rounds the products of `score_windows`, `predict_bases` and `embed`, which is about twice as quick
+    on a processor with bf16 in hardware (some seconds may go into building its kernels, once); logits are fp32.
     Variants, generation, search, pictures and compression do not take such a model.
 
     Raises MissingFileError for a run without a final model, ModelError where the model or its tokenizer cannot be used,
