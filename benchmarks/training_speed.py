@@ -56,11 +56,14 @@ def main() -> None:
         "--bf16", choices=["auto", "yes", "no"], default="auto", help="arms in bf16: auto if in hardware"
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--stock", choices=STOCK, help="the best stock arm, where an earlier run has tried them all")
-    parser.add_argument("--pieces", action="store_true", help="what each piece of the step brings, instead of stock")
+    beside = parser.add_mutually_exclusive_group()
+    beside.add_argument("--stock", choices=STOCK, help="the best stock arm, where an earlier run has tried them all")
+    beside.add_argument("--pieces", action="store_true", help="what each piece of the step brings, instead of stock")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     settings = parser.parse_args()
+    if settings.windows_per_round % PRIMASE["rows"]:
+        parser.error(f"--windows-per-round: give a multiple of {PRIMASE['rows']}, Primase's batch")
     if settings.arm:
         from benchmarks.training_speed_arms import run_arm
 
@@ -94,12 +97,15 @@ def measure(settings: argparse.Namespace, folder: Path) -> dict:
     common = {"corpus": str(corpus), "windows": settings.windows_per_round, "device": settings.device}
 
     trials: dict[str, float] = {}
+    best_stock = settings.stock
     if settings.pieces:
         arms = {"primase": PRIMASE} | PIECES
     else:
-        trials = {settings.stock: None} if settings.stock else try_stock(common, has_bf16)
+        if not best_stock:
+            trials = try_stock(common, has_bf16)
+            best_stock = max(trials, key=trials.get)
         arms = {"tutorial": TUTORIAL} if has_bf16 else {"tutorial without bf16": TUTORIAL_IN_FP32}
-        arms |= {"best stock": STOCK[max(trials, key=trials.get)], "primase": PRIMASE}
+        arms |= {"best stock": STOCK[best_stock], "primase": PRIMASE}
     speeds, memory = alternate(arms, common, settings.rounds)
     precision = "bf16" if has_bf16 else "fp32"
     return {
@@ -107,7 +113,7 @@ def measure(settings: argparse.Namespace, folder: Path) -> dict:
         "peak_flops": peak,
         "flops_per_token": flops_per_token,
         "stock_trials": trials,
-        "best_stock": max(trials, key=trials.get, default=None),
+        "best_stock": best_stock,
         "tokens_per_second": speeds,
         "median": {name: statistics.median(values) for name, values in speeds.items()},
         "mfu": {name: flops_per_token * statistics.median(v) / peak[precision] for name, v in speeds.items()},

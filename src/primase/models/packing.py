@@ -44,7 +44,7 @@ def packed(
     kept = is_real | (batch["targets"] != ignored)
     begins = ~is_real | (is_real.cumsum(1) == 1)
     tokens = int(kept.sum())
-    # Rows that are all full are as many tokens in every batch.
+    # Without padding the number of tokens is that of the batch, which other batches of full rows have too.
     fill = 0 if kept.all() else -tokens % (1 << max(tokens // FEWEST_PORTIONS, 1).bit_length() - 1)
     starts = pad(begins[kept], (0, fill + 1), value=True).nonzero().flatten()
     positions = torch.arange(tokens + fill) - starts[:-1].repeat_interleave(starts.diff())

@@ -3,8 +3,8 @@
 Registered with transformers' interface for attention. The backward pass of torch's own attention in bf16 is a loop of
 small products, each compiled for its shape: for rows of 50 tokens it takes twenty times as long as three batched
 products. Where the kernels of `bf16_kernels` are built, theirs does it instead, without a gradient too, and rows may be
-packed (`packing`). Everywhere else
-(fp32, a GPU, dropout, heads of two widths, scores that are capped or shifted) torch's attention is used.
+packed (`packing`). Everywhere else (fp32, a GPU, dropout, heads of two widths, scores that are capped or shifted)
+torch's attention is used.
 """
 
 from typing import Any
