@@ -35,8 +35,9 @@ def test_packed_rows_train_as_padded_ones(model, side, unequal_windows, tmp_path
         runs[name] = timeless_metrics(pretrain(unequal_windows, tmp_path / name, recipe).run)
         if bf16_kernels._library is None:
             pytest.skip("oneDNN has no small products in bf16 for this processor")
-    assert all(answers)
+    assert answers and all(answers), answers
     for ours, theirs in zip(runs["packed"], runs["padded"], strict=True):
         assert ours["tokens"] == theirs["tokens"] and ours["bases"] == theirs["bases"]
         assert ours["loss_nats_per_token"] == pytest.approx(theirs["loss_nats_per_token"], rel=0.01)
-    assert runs["packed"] != runs["padded"]
+    # On the right they are the same to the last bit, or nearly; on the left padding sees nothing, or itself.
+    assert side == "right" or runs["packed"] != runs["padded"]

@@ -15,6 +15,7 @@ from primase.corpus.store import Corpus, draw_runs
 from primase.errors import InputError, MissingFileError, OutputExistsError, RunInUseError
 from primase.recipe import Recipe
 from primase.run_lock import LOCK_FILE, RunLock
+from primase.tokenizers import load_tokenizer
 
 
 def recipe(**overrides):
@@ -41,6 +42,15 @@ def test_windows_are_the_sequence_cut_side_by_side_with_case_kept(tmp_path):
     assert all_windows(corpus) == [text[i : i + 100] for i in range(0, 2000, 100)]
     assert corpus.place(7) == ("chr1", 700)
     assert corpus.description["base_counts"]["soft_masked"] == sum(letter.islower() for letter in text)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("kind", ["kmer", "byte-pair"])
+def test_the_side_of_the_padding_is_that_of_the_recipe(tmp_path, kind, side):
+    settings = {"tokenizer__kind": kind, "tokenizer__padding_side": side, "tokenizer__vocabulary_tokens": 64}
+    genome = write_fasta(tmp_path / "g.fa", {"chr1": sequence(4000)})
+    corpus = prepare([genome], tmp_path / "corpus", recipe(**settings))
+    assert load_tokenizer(str(corpus.folder / "tokenizer")).padding_side == side
 
 
 def test_windows_with_unknown_bases_are_dropped_or_kept_as_n(tmp_path):
