@@ -104,7 +104,7 @@ def _primase(arm: dict, corpus: Corpus, recipe: Recipe) -> PretrainingTrainer:
             setup.recipe, Path(tempfile.mkdtemp()), steps=STEPS, precision=setup.precision, device=setup.device
         ),
         rows=setup.rows,
-        collator=PaddingCollator(setup.tokenizer.pad_token_id, "right"),  # on the left a place of it stays
+        collator=PaddingCollator(setup.tokenizer.pad_token_id, "right"),  # on the left each row would keep a place
         settings=setup.recipe.training,
         measure=lambda model: None,
         facts={},

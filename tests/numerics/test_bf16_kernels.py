@@ -8,19 +8,16 @@ from test_fast_step import MODELS, batch, fresh_model, gradients, relative
 from torch import nn
 
 from primase.models import bf16_kernels, short_attention
-from primase.models.compiling import can_compile, compile_layers
+from primase.models.compiling import compile_layers
+from tests.kernels import needs_kernels, skip_without_kernels
 
-pytestmark = pytest.mark.skipif(
-    not (torch.cpu._is_avx512_bf16_supported() and can_compile(torch.device("cpu"))),
-    reason="needs a processor with bf16 in hardware and a C++ compiler",
-)
+pytestmark = needs_kernels
 
 
 @pytest.fixture(scope="module", autouse=True)
 def kernels():
     bf16_kernels.build()
-    if bf16_kernels._library is None:
-        pytest.skip("oneDNN has no small products in bf16 for this processor")
+    skip_without_kernels()
 
 
 def difference(ours, exact):

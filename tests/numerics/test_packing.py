@@ -9,14 +9,12 @@ from torch import nn
 
 from primase.corpus.rows import next_tokens
 from primase.models import bf16_kernels, losses, packing
-from primase.models.compiling import can_compile, compile_layers
+from primase.models.compiling import compile_layers
 from primase.models.packing import packed
 from primase.training.metrics import RouterHealth
+from tests.kernels import needs_kernels, skip_without_kernels
 
-pytestmark = pytest.mark.skipif(
-    not (torch.cpu._is_avx512_bf16_supported() and can_compile(torch.device("cpu"))),
-    reason="needs a processor with bf16 in hardware and a C++ compiler",
-)
+pytestmark = needs_kernels
 
 WIDE = {
     "hidden_size": 64, "head_dim": 32, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 64,
@@ -33,8 +31,7 @@ def filled_up_and_priced_in_portions(monkeypatch):
 @pytest.fixture(scope="module", autouse=True)
 def kernels():
     bf16_kernels.build()
-    if bf16_kernels._library is None:
-        pytest.skip("oneDNN has no small products in bf16 for this processor")
+    skip_without_kernels()
 
 
 @pytest.fixture(params=MODELS)

@@ -1,17 +1,13 @@
 """A training on packed rows is that on padded ones: as many targets, and the losses of the same model."""
 
 import pytest
-import torch
 
-from primase.models import bf16_kernels, packing
-from primase.models.compiling import can_compile
+from primase.models import packing
 from primase.training.run import pretrain
+from tests.kernels import needs_kernels, skip_without_kernels
 from tests.training.runs import DENSE, EXPERTS, timeless_metrics, tiny_recipe
 
-pytestmark = pytest.mark.skipif(
-    not (torch.cpu._is_avx512_bf16_supported() and can_compile(torch.device("cpu"))),
-    reason="needs a processor with bf16 in hardware and a C++ compiler",
-)
+pytestmark = needs_kernels
 WIDE = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 32}
 
 
@@ -33,8 +29,7 @@ def test_packed_rows_train_as_padded_ones(model, side, unequal_windows, tmp_path
             lambda *given, used=is_packed: answers.append(can_pack(*given)) or (used and answers[-1]),
         )
         runs[name] = timeless_metrics(pretrain(unequal_windows, tmp_path / name, recipe).run)
-        if bf16_kernels._library is None:
-            pytest.skip("oneDNN has no small products in bf16 for this processor")
+        skip_without_kernels()
     assert answers and all(answers), answers
     for ours, theirs in zip(runs["packed"], runs["padded"], strict=True):
         assert ours["tokens"] == theirs["tokens"] and ours["bases"] == theirs["bases"]

@@ -70,7 +70,8 @@ def prepare(
         write_certificate(corpus, recipe.seed, progress)
         tokenizer = pretrained or _own_tokenizer(corpus, recipe, progress)
         tokenizer.padding_side = recipe.tokenizer.padding_side
-        tokenizer.init_kwargs["padding_side"] = recipe.tokenizer.padding_side  # what save_pretrained writes
+        # save_pretrained writes what was given to the constructor, with the values of the attributes.
+        tokenizer.init_kwargs["padding_side"] = recipe.tokenizer.padding_side
         tokenizer.save_pretrained(partial / "tokenizer")
         facts.update(_describe(files, records, corpus, choice, recipe), bases_sha256=records.bases_sha256)
 
