@@ -72,7 +72,7 @@ def train_byte_pair_tokenizer(
     *,
     vocab_size: int = 4096,
     max_token_bases: int = 16,
-    max_training_bases: int = 8_000_000,
+    max_training_bases: int = 4_000_000,
     seed: int = 0,
 ) -> "PreTrainedTokenizerFast":
     """A byte-pair vocabulary learnt from the sequences (Sennrich et al. 2016, doi:10.18653/v1/P16-1162).

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
+from primase.corpus import cut
 from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus, draw_runs
 from primase.errors import InputError, MissingFileError, OutputExistsError, RunInUseError
@@ -51,6 +52,13 @@ def test_the_side_of_the_padding_is_that_of_the_recipe(tmp_path, kind, side):
     genome = write_fasta(tmp_path / "g.fa", {"chr1": sequence(4000)})
     corpus = prepare([genome], tmp_path / "corpus", recipe(**settings))
     assert load_tokenizer(str(corpus.folder / "tokenizer")).padding_side == side
+
+
+def test_windows_are_the_same_read_a_few_at_a_time(tmp_path, monkeypatch):
+    corpus = prepare([write_fasta(tmp_path / "g.fa", {"a": sequence(2_000)})], tmp_path / "corpus", recipe())
+    whole = all_windows(corpus)
+    monkeypatch.setattr(cut, "CHUNK_WINDOWS", 3)
+    assert all_windows(corpus) == whole and len(whole) > 3
 
 
 def test_windows_with_unknown_bases_are_dropped_or_kept_as_n(tmp_path):

@@ -14,7 +14,7 @@ WINDOW_DTYPE = np.dtype([("start", "<i8"), ("length", "<i4"), ("record", "<i4"),
 TRAIN, VALIDATION, HELDOUT, UNUSED = 0, 1, 2, 3
 PARTS = {"train": TRAIN, "validation": VALIDATION, "heldout": HELDOUT}
 
-CHUNK_WINDOWS = 1 << 20
+CHUNK_WINDOWS = 1 << 16
 """Windows handled at once. A genome has millions; a few arrays over all of them would outgrow the bases themselves."""
 
 

@@ -257,7 +257,8 @@ class _Split:
         return tuple(sorted(chosen, key=names.index))
 
     def refuse_empty(self, strategy: str) -> None:
-        settings, count = self.settings, np.bincount(self.windows["part"], minlength=4)
+        settings = self.settings
+        count = sum(np.bincount(chunk["part"], minlength=4) for chunk in chunks(self.windows))
         asked = {"train": 1.0, "validation": settings.validation_fraction, "heldout": settings.heldout_fraction}
         for name, share in asked.items():
             if share > 0 and not count[PARTS[name]]:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from primase import checksums
-from primase.corpus.cut import WINDOW_DTYPE, chunks
+from primase.corpus.cut import CHUNK_WINDOWS, WINDOW_DTYPE, chunks
 from primase.corpus.description import checked_description
 from primase.corpus.split import PARTS, UNUSED, ReadBases
 from primase.errors import InputError, MissingFileError
@@ -30,8 +30,6 @@ from primase.results import Leakage
 
 SCHEMA_VERSION = 1
 REMEDY = "run primase prepare again, or pretrain again"
-
-WINDOWS_AT_ONCE = 1 << 16
 
 RUN_BASES = 50_000
 """Of neighbouring windows that are drawn together."""
@@ -89,11 +87,11 @@ class Corpus:
         return windows
 
     def iterate_windows(self) -> Iterator[np.ndarray]:
-        """The table of windows from the file, WINDOWS_AT_ONCE at a time, for who cannot hold it in memory."""
+        """The table of windows from the file, CHUNK_WINDOWS at a time, for who cannot hold it in memory."""
         with open(self.folder / "windows.npy", "rb") as stream:
             np.lib.format.read_magic(stream)
             _, _, dtype = np.lib.format.read_array_header_1_0(stream)
-            while len(chunk := np.frombuffer(stream.read(WINDOWS_AT_ONCE * dtype.itemsize), dtype)):
+            while len(chunk := np.frombuffer(stream.read(CHUNK_WINDOWS * dtype.itemsize), dtype)):
                 yield chunk
 
     def part(self, name: str) -> np.ndarray:
@@ -121,9 +119,10 @@ class Corpus:
         Reads the file instead of mapping it: pages of a map stay counted as memory of the process.
         """
         with open(self.folder / "bases.bin", "rb") as stream:
-            for start, length in self.windows[indices][["start", "length"]].tolist():
-                stream.seek(start)
-                yield np.frombuffer(stream.read(length), np.uint8)
+            for some in chunks(indices):  # numbers of Python for all of a genome's windows would outgrow the table
+                for start, length in self.windows[some][["start", "length"]].tolist():
+                    stream.seek(start)
+                    yield np.frombuffer(stream.read(length), np.uint8)
 
     def stretches(self, indices: np.ndarray) -> np.ndarray:
         """int64 [stretches, 2]: half-open ranges of `indices` whose windows touch one another in one record.
