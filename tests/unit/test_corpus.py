@@ -20,7 +20,7 @@ from primase.tokenizers import load_tokenizer
 
 
 def recipe(**overrides):
-    settings = {"data.window_bases": 100, "split.gap_bases": 0, "split.block_bases": 500}
+    settings = {"data.window_bases": 100, "data.short_records": "error", "split.gap_bases": 0, "split.block_bases": 500}
     return Recipe.load("default", settings | {key.replace("__", "."): value for key, value in overrides.items()})
 
 
@@ -81,6 +81,13 @@ def test_short_records_are_refused_skipped_or_kept(tmp_path):
     kept = prepare([file], tmp_path / "keep", recipe(data__short_records="keep"))
     assert sorted(all_windows(kept), key=len)[0] == records["long"][2000:]
     assert records["short"] in all_windows(kept)
+
+
+def test_the_default_takes_an_assembly_with_short_records(tmp_path):
+    """Every assembly has some: `primase pretrain GENOME` needs no other word for them."""
+    assembly = write_fasta(tmp_path / "g.fa", {"chr1": sequence(300_000), "scrap": sequence(700), "one": "A"})
+    corpus = prepare([assembly], tmp_path / "corpus", Recipe.load("default"))
+    assert corpus.windows["length"].tolist() == [10_000] * 30 + [700, 1]
 
 
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "tsv", "parquet"])
