@@ -1,13 +1,13 @@
 """One line of docs/experiments.md: a recipe with some settings changed, measured on the validation part of a genome.
 
-    python -m benchmarks.trials GENOME [--seeds 0 1] [--steps N | --minutes M] [--set KEY=VALUE ...]
-        [--what TEXT] [-o trials.jsonl]
+    python -m benchmarks.trials GENOME [--seeds 0 1] [--steps N | --minutes M] [--baseline KEY=VALUE ...]
+        [--set KEY=VALUE ...] [--what TEXT] [-o trials.jsonl]
 
 GENOME: a name of `benchmarks.genomes`, NAME=FILE, or a FASTA. The genome is split once, by the recipe's own seed; the
 seeds of a trial draw weights, order, strands and frames, so that all are measured on the same bases, with a sliding
 context. The held-out part is put aside and never scored. Each seed is trained in a process of its own and appended to
 the file as a line of JSON; a Markdown row of all seeds is printed, with the differences from the lines of the file
-without changes.
+that have the same --baseline and no --set.
 """
 
 import argparse
@@ -37,8 +37,8 @@ from primase.version import __version__
 VALIDATION_BASES = 300_000
 """Drawn once, the same for all trials of a genome; docs/experiments.md says what two seeds differ by on so many."""
 
-COMPARED = ("genome", "recipe", "seed", "validation_bases")
-"""What a trial and its baseline have in common."""
+COMPARED = ("genome", "recipe", "baseline", "seed", "validation_bases")
+"""What a trial and its baseline have in common. Steps need not be: some changes are compared in equal time."""
 
 
 def main() -> None:
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, help="optimizer steps; the schedule ends with them")
     parser.add_argument("--minutes", type=float, help="time instead of steps, made into steps beforehand")
+    parser.add_argument("--baseline", action="append", default=[], metavar="KEY=VALUE", help="of the baseline too")
     parser.add_argument("--set", action="append", default=[], dest="changes", metavar="KEY=VALUE")
     parser.add_argument("--what", help="what was changed and why it should help, for the row")
     parser.add_argument("--validation-bases", type=int, default=VALIDATION_BASES)
@@ -67,7 +68,7 @@ def main() -> None:
 def measure(settings: argparse.Namespace) -> list[dict]:
     """Prepare the genome, train and measure each seed, and append each to the file as soon as it is done."""
     genome = find_genome(settings.genome)
-    recipe = Recipe.load(settings.recipe, [*genome.settings, *settings.changes])
+    recipe = Recipe.load(settings.recipe, [*genome.settings, *settings.baseline, *settings.changes])
     recipe = recipe.replace(budget(settings.steps, settings.minutes))
     recipe = recipe.replace({"training.validation_bases": settings.validation_bases})
     trials = []
@@ -80,6 +81,7 @@ def measure(settings: argparse.Namespace) -> list[dict]:
                 {
                     "genome": genome.name,
                     "recipe": recipe.name,
+                    "baseline": settings.baseline,
                     "changes": settings.changes,
                     "what": settings.what,
                     "seed": seed,
@@ -148,11 +150,11 @@ def read(file: Path) -> list[dict]:
 def row(trials: Sequence[dict], earlier: Iterable[dict]) -> str:
     """A row of the table of docs/experiments.md; whether the change is kept is left to the reader."""
     first = trials[0]
-    baseline = {tuple(trial[key] for key in COMPARED): trial for trial in earlier if not trial["changes"]}
+    baselines = {_compared(trial): trial["bits_per_base"] for trial in earlier if not trial["changes"]}
     differences = [
-        f"{1000 * (trial['bits_per_base'] - baseline[of]['bits_per_base']):+.1f}"
+        f"{1000 * (trial['bits_per_base'] - baselines[_compared(trial)]):+.1f}"
         for trial in trials
-        if trial["changes"] and (of := tuple(trial[key] for key in COMPARED)) in baseline
+        if trial["changes"] and _compared(trial) in baselines
     ]
     cells = [
         first["what"] or "baseline",
@@ -166,6 +168,11 @@ def row(trials: Sequence[dict], earlier: Iterable[dict]) -> str:
         f"{max(trial['peak_memory_bytes'] for trial in trials) / 1e9:.2f} GB",
     ]
     return f"| {' | '.join(cells)} | |"
+
+
+def _compared(trial: dict) -> str:
+    """The same for a trial and its baseline; lines of before `--baseline` have none."""
+    return json.dumps([trial.get(key, []) for key in COMPARED])
 
 
 if __name__ == "__main__":

@@ -83,11 +83,13 @@ def test_a_trial_is_measured_on_the_validation_part_alone(tmp_path, tiny_recipe,
 
 def test_only_the_baseline_of_the_same_seed_and_genome_is_compared():
     trial = {
-        "genome": "yeast", "recipe": "default", "seed": 1, "validation_bases": 9, "changes": ["a=1"], "what": "w",
+        "genome": "yeast", "recipe": "default", "baseline": ["b=1"], "changes": ["a=1"], "what": "w",
+        "seed": 1, "validation_bases": 9,
         "bits_per_base": 1.9, "bases_per_second": 1000, "steps": 3, "seconds": 2.0, "peak_memory_bytes": 10**9,
     }  # fmt: skip
     baseline = trial | {"changes": [], "bits_per_base": 1.91}
     others = [baseline | {"seed": 0}, baseline | {"genome": "ecoli"}, baseline | {"validation_bases": 8}]
+    others.append(baseline | {"baseline": []})
     assert "-10.0" in row([trial], [*others, baseline])
     assert "| 1.9000 |  |" in row([trial], others), "no baseline, no difference"
 
