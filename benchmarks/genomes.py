@@ -29,8 +29,8 @@ class Genome:
 
 
 TUNED = ("ecoli", "yeast", "chr2")
-"""Those for which figures are asked. Trials of `default` read the training parts of the first two (and of the third, for
-changes that were not kept); the law by which it chooses a size was fitted to the validation figures of all three."""
+"""Those for which figures are asked. Trials of `default` read the training parts of the first two, and of the third
+for changes that were not kept; the law by which it chooses a size was fitted to validation figures of all three."""
 
 GENOMES = {
     genome.name: genome

@@ -247,6 +247,13 @@ def _unscored(loaded: LoadedModel, ids: np.ndarray) -> WindowScore:
     )
 
 
+def stride_tokens(loaded: LoadedModel, stride_fraction: float) -> int:
+    """By how many tokens the rows of a window move on: so few that something precedes each token that a row scores."""
+    prefix, suffix = len(loaded.encoder.prefix_ids), len(loaded.encoder.suffix_ids)
+    capacity = loaded.context_tokens - prefix - suffix
+    return max(1, min(int(capacity * stride_fraction), capacity if prefix else capacity - 1))
+
+
 def sliding_rows(loaded: LoadedModel, window: int, ids: np.ndarray, stride_fraction: float) -> Iterator[Row]:
     """The rows that score every token of a window once; `ids` int64 [tokens] without special tokens."""
     prefix = np.asarray(loaded.encoder.prefix_ids, np.int64)
@@ -257,7 +264,7 @@ def sliding_rows(loaded: LoadedModel, window: int, ids: np.ndarray, stride_fract
     if len(ids) <= capacity:
         yield Row(window, all_ids, prefix, 0, len(all_ids), 0 if len(prefix) else 1)
         return
-    stride = max(1, int(capacity * stride_fraction))
+    stride = stride_tokens(loaded, stride_fraction)
     begin, end = 0, capacity
     while True:
         slot = begin if len(prefix) or begin else 1

@@ -164,10 +164,12 @@ def test_a_file_may_be_called_as_a_part_is(tmp_path, monkeypatch):
 def test_the_loci_are_the_bits_of_their_bases(measured):
     evaluation, loaded, corpus, _ = measured
     (stretch,), (score,) = held_out(corpus), score_windows(loaded, held_out(corpus))
+    assert len(evaluation.loci) == 3
     for locus in evaluation.loci:
         assert locus.sequence == stretch[locus.start : locus.start + 500].tobytes().decode()
         token = -(-locus.start // 3)  # the first token inside the locus
         inside = np.array(locus.model_bits)[3 * token - locus.start :][:3]
+        assert len(inside) == 3
         np.testing.assert_allclose(inside, score.nats[token] / np.log(2) / 3, rtol=2e-3)
 
 

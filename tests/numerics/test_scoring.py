@@ -11,6 +11,7 @@ import torch
 from primase.codec.compress import compress
 from primase.errors import InputError
 from primase.generation.generate import generate
+from primase.models.routers import find_routers
 from primase.scoring import load_model, score_windows
 from primase.variants.score import score as score_variants
 from tests.models import tiny_model
@@ -121,6 +122,15 @@ def test_bf16_is_near_where_it_is_asked_for(saved):
     np.testing.assert_allclose(of_rounded, of_exact, rtol=0.05)
 
 
+def test_routers_are_not_rounded_where_bf16_is_asked_for(saved):
+    """As in the training: rounded logits would send tokens to other experts."""
+    loaded, kinds = load_model(saved, precision="bf16"), []
+    for router in find_routers(loaded.model):
+        router.module.register_forward_hook(lambda module, inputs, outputs: kinds.append(outputs[0].dtype))
+    list(score_windows(loaded, [bases(60)]))
+    assert kinds and set(kinds) == {torch.float32}
+
+
 def test_a_fresh_process_loads_for_bf16_and_computes_with_its_own_products(saved):
     """In a process that has built no model the names of the products are not registered yet."""
     script = f"""
@@ -187,6 +197,26 @@ def test_without_a_start_token_the_first_token_costs_a_uniform_guess():
     (score,) = score_windows(bare, [window])
     assert score.nats[0] == pytest.approx(np.log(loaded.model.config.vocab_size))
     np.testing.assert_allclose(score.nats[1:], by_hand(loaded, encoder.encode(window).tolist()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_without_a_start_token_something_precedes_each_token_of_a_long_window(side):
+    """However far the rows move on: a row that scored its own first token would know nothing of what is before it."""
+    loaded = tiny_model(context_tokens=17)
+    loaded.tokenizer.padding_side = side
+    encoder = tiny_model(context_tokens=17).encoder
+    encoder.prefix_ids = []
+    bare = dataclasses.replace(loaded, encoder=encoder)
+    window, short = bases(100), bases(20, seed=1)
+    (alone,) = score_windows(bare, [window], stride_fraction=1.0)
+    _, beside = score_windows(bare, [short, window], stride_fraction=1.0)
+    ids = encoder.encode(window).tolist()
+    expected = by_hand(loaded, ids[:17]).tolist()
+    while len(expected) < len(ids) - 1:
+        end = min(len(expected) + 1 + 16, len(ids))
+        expected += by_hand(loaded, ids[end - 17 : end])[-(end - len(expected) - 1) :].tolist()
+    for score in (alone, beside):
+        np.testing.assert_allclose(score.nats[1:], expected, rtol=1e-5)
 
 
 def test_windows_with_nothing_to_predict_cost_nothing_or_a_guess():

@@ -83,6 +83,28 @@ def test_more_steps(stopped):
     assert [line["step"] for line in metrics(stopped) if "tokens" in line] == [3, 6, 9, 12, 15, 18, 21, 24]
 
 
+def test_the_next_step_has_the_rate_of_the_changed_schedule(stopped, monkeypatch):
+    rates = {}
+    training_step = PretrainingTrainer.training_step
+
+    def look(trainer, *args, **kwargs):
+        rates.setdefault(trainer.state.global_step, trainer.optimizer.param_groups[0]["lr"])
+        return training_step(trainer, *args, **kwargs)
+
+    monkeypatch.setattr(PretrainingTrainer, "training_step", look)
+    new = RunFolder(stopped).recipe().replace({"training.steps": 24})
+    resume(stopped, recipe=new, accept_changes=True)
+    assert rates[6] == pytest.approx(0.02 * (1 - 6 / 24))
+
+
+def test_new_intervals_are_in_force(stopped):
+    new = RunFolder(stopped).recipe().replace({"training.evaluate_every": 7, "training.log_every": 4})
+    resume(stopped, recipe=new, accept_changes=True)
+    lines = [line for line in metrics(stopped) if line["step"] > 6]
+    assert [line["step"] for line in lines if "eval_bits_per_base" in line] == [7, 14, 20]
+    assert [line["step"] for line in lines if "tokens" in line] == [8, 12, 16, 20]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -2,12 +2,14 @@
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from primase.corpus.store import Corpus
+from primase.training import trainer
 from primase.training.metrics import MetricsFile, RouterHealth
 from primase.training.run import pretrain
 from tests.training.runs import DENSE, EXPERTS, metrics, tiny_recipe
@@ -57,9 +59,30 @@ def test_a_line_is_the_mean_since_the_last(genome, tmp_path):
     assert every_fourth == pytest.approx([sum(each[first : first + 4]) / 4 for first in range(0, 20, 4)])
 
 
+def test_the_seconds_are_those_of_all_steps(genome, tmp_path, monkeypatch):
+    """Also of steps between the last line of an epoch and its end: an epoch has 10, a line is written every 8."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    training_step = trainer.PretrainingTrainer.training_step
+
+    def in_a_second(self, *arguments, **named):
+        clock.now += 1.0
+        return training_step(self, *arguments, **named)
+
+    monkeypatch.setattr(trainer.PretrainingTrainer, "training_step", in_a_second)
+    recipe = tiny_recipe(training__log_every=8, training__evaluate_every="never", training__accumulation_steps=1,
+        training__rows_per_batch=8, training__save_every=100)  # fmt: skip
+    lines = [line for line in metrics(pretrain(genome, tmp_path / "run", recipe).run) if "tokens" in line]
+    assert [line["step"] for line in lines] == [8, 16, 20]
+    start = lines[0]["seconds"] - 8  # what the run took before its first step is on the real clock
+    assert 0 <= start < 60 and [line["seconds"] - start for line in lines] == pytest.approx([8, 16, 20])
+    assert [line["tokens_per_second"] for line in lines] == [8 * 20.0] * 3
+
+
 def test_evaluation_lines(genome, tmp_path):
     run = pretrain(genome, tmp_path / "run", tiny_recipe()).run
     lines = [line for line in metrics(run) if "eval_bits_per_base" in line]
+    assert [line["step"] for line in lines] == [5, 10, 15, 20]
     assert all(
         set(line) == {"step", "epoch", "seconds", "eval_bits_per_base", "eval_loss_nats_per_token"} for line in lines
     )

@@ -97,6 +97,29 @@ def test_layers_are_compiled_where_it_pays(timed):
     assert in_time.steps == int((0.95 * 600 - 30) / 0.5)
 
 
+def test_windows_shorter_than_the_recipe_is_for_are_told(tmp_path):
+    file = tmp_path / "contigs.fa"
+    contig = "ACGTTGCAACGTAGCTAGCA" * 10
+    file.write_text("".join(f">c{number}\n{contig}\n" for number in range(60)) + f">long\n{contig * 15}\n")
+    recipe = tiny_recipe(DENSE, data__window_bases=3000, data__short_records="keep", training__row_tokens=401)
+    (warning,) = [text for text in plan(file, tmp_path / "work", recipe).warnings if text.startswith("windows")]
+    assert "bases on average, where the recipe is for 3,000: its steps hold 1/" in warning
+    assert not [text for text in plan(file, tmp_path / "work2", tiny_recipe(DENSE, data__short_records="keep")).warnings
+        if text.startswith("windows")]  # fmt: skip
+
+
+def test_the_longest_row_is_among_those_that_are_timed(tmp_path):
+    file = tmp_path / "contigs.fa"
+    short = [f">c{number}\n{'ACGTTGCAAC' * 2}\n" for number in range(100)]
+    file.write_text("".join([*short[:50], f">long\n{'ACGTTGCAAC' * 6}\n", *short[50:]]))
+    recipe = tiny_recipe(DENSE, data__short_records="keep", split__heldout_fraction=0, split__validation_fraction=0,
+        training__evaluate_every="never")  # fmt: skip
+    corpus = open_or_prepare([file], RunFolder(tmp_path), recipe, lambda what, share: None)
+    setup = TrainingSetup.open(recipe, corpus)
+    batches = plan_module._spread_batches(setup.rows, setup.collator, 4)
+    assert max(batch["input_ids"].shape[1] for batch in batches) == 21
+
+
 def test_a_corpus_of_few_rows(tmp_path):
     """Fewer rows than a batch holds."""
     file = tmp_path / "few.fa"

@@ -10,10 +10,11 @@ from transformers import PreTrainedTokenizerFast
 
 from primase import dna
 from primase.checks import check, check_model
-from primase.checks.subject import BASES, WINDOW_BASES
+from primase.checks.subject import BASES, WINDOW_BASES, corpus_windows
+from primase.corpus.prepare import prepare
 from primase.errors import InputError
 from primase.models.build import build_model, configuration
-from primase.recipe import ModelSettings
+from primase.recipe import ModelSettings, Recipe
 from primase.results import Checks
 from primase.scoring import LoadedModel
 from primase.sequence_encoder import SequenceEncoder
@@ -296,6 +297,16 @@ def test_a_folder_and_sequences_of_any_kind(tmp_path):
 def test_too_short_sequences_are_refused():
     with pytest.raises(InputError, match="two tokens or more"):
         check_model(uniform_model(), [np.frombuffer(b"A", np.uint8)], folder=None, name="model")
+
+
+def test_windows_of_a_base_are_not_looked_at_where_there_are_others(tmp_path):
+    """The held-out part may hold nothing but the end of a record."""
+    genome = tmp_path / "g.fa"
+    genome.write_text("".join(f">r{i}\n{'ACGTTGCAGT' * 30}\n" for i in range(9)) + ">end\nA\n")
+    changes = {"data.window_bases": 300, "split.heldout_records": ("end",), "split.gap_bases": 0}
+    corpus = prepare([genome], tmp_path / "corpus", Recipe.load("default", changes))
+    assert corpus.windows["length"][corpus.part("heldout")].tolist() == [1]
+    assert {len(window) for window in corpus_windows(corpus, seed=0)} == {300}
 
 
 def test_one_short_sequence_is_enough():

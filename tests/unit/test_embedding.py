@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from primase.embedding import embed, embed_to_file
+from primase.embedding.vectors import _pool_row
 from primase.errors import InputError, ModelError, OutputExistsError
 from primase.scoring import load_model
 from tests.models import tiny_model
@@ -122,6 +123,20 @@ def test_a_classifier_is_no_causal_model(tmp_path, loaded):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="would be random: give the causal model that the classifier was made of"):
         load_model(tmp_path)
+
+
+def test_the_last_vector_of_a_row_keeps_no_others():
+    values = np.arange(24.0).reshape(2, 3, 4)
+    last = _pool_row(values, "last")
+    assert last.tolist() == values[:, -1].tolist() and last.base is None
+
+
+def test_a_sequence_without_a_token_is_named(loaded, monkeypatch):
+    encode_many = type(loaded.encoder).encode_many
+    without_n = lambda self, sequences: encode_many(self, [sequence.replace(b"N", b"") for sequence in sequences])  # noqa: E731
+    monkeypatch.setattr(type(loaded.encoder), "encode_many", without_n)
+    with pytest.raises(InputError, match="makes no token of the sequence NNN; remove it"):
+        embed(loaded, ["ACGT", "NNN"])
 
 
 def test_unknown_tokens_are_told(loaded):

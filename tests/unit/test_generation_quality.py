@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from primase.corpus import kmer_spectrum
 from primase.corpus.kmer_spectrum import both_strands, kmer_counts
 from primase.dna import reverse_complement
 from primase.generation.copies import longest_copies
@@ -51,7 +52,9 @@ def test_a_long_copy_is_found_whole():
     assert first >= 1234 and second >= 1234 and first < 1240 and third < 20
 
 
-def test_counts_of_kmers():
+@pytest.mark.parametrize("piece_bases", [4, 15, 2**20])
+def test_counts_of_kmers(monkeypatch, piece_bases):
+    monkeypatch.setattr(kmer_spectrum, "PIECE_BASES", piece_bases)
     text = "ACGTNACGGTAcgta"
     counts = kmer_counts([letters(text), b"AC"], 3)
     expected = Counter(kmer for i in range(13) if "N" not in (kmer := text.upper()[i : i + 3]))

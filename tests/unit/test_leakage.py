@@ -230,6 +230,14 @@ def test_short_ends_are_left_out(tmp_path):
     assert (certificate.windows, certificate.windows_of_part) == (2, 3) and windows["window"].tolist() == [3, 4]
 
 
+def test_many_short_ends_do_not_decide_what_a_kmer_is(tmp_path):
+    """Two windows of 100 bases and three of 5: the middle base is in a long one."""
+    genome = side_by_side([random_text(105, seed=seed) for seed in range(4)], 100, lambda number: number > 2)
+    genome.windows = [(*place, HELDOUT if part else TRAIN) for *place, part in genome.windows]
+    certificate, _ = certify(genome.corpus(tmp_path / "corpus"), seed=0)
+    assert certificate.kmer_bases == 31 and certificate.windows == 2
+
+
 def test_validation_is_looked_at_where_nothing_is_held_out_and_nothing_where_both_are_missing(tmp_path):
     genome = planted(WINDOW, 150)
     genome.windows[-1] = (1, 0, 100, VALIDATION)

@@ -120,5 +120,10 @@ def test_loci_are_where_the_model_is_best_typical_and_worst(tmp_path):
     assert all(len(locus.sequence) == len(locus.model_bits) == 1000 for locus in loci)
     assert loci[0].model_bits[0] == 14_500 and loci[0].copy_bits is None
     assert loci[1].sequence == sample.stretches[0][14_500:15_500].tobytes().decode()
-    short = choose_loci(sample, np.array([0, 0, 0, 0, 0, 1.0]), bits, None, None)[1]
-    assert (short.record, short.start, len(short.sequence)) == ("b", 20_000, 400)
+    whole = choose_loci(sample, np.array([0.1, 0.5, -0.2, 0.3, 0.2, 9.0]), bits, None, None)
+    assert [(locus.record, locus.start) for locus in whole] == [("b", 14_500), ("a", 14_500), ("a", 24_500)], (
+        "no short end"
+    )
+    file.write_text(f">a\n{text(400)}\n")
+    (short,) = choose_loci(Sample.of_files([file], None, None), np.array([1.0]), bits, None, None)
+    assert (short.record, short.start, len(short.sequence)) == ("a", 0, 400)

@@ -121,6 +121,34 @@ def test_automatic_choice():
     assert split(genome({"rows": 1000}), is_table=True).strategy == "random"
 
 
+def scrap(genome_windows, windows: slice, bases: int):
+    """The same genome with some windows cut to so many bases, as records shorter than a window and ends are."""
+    table, *places = genome_windows
+    table["length"][windows] = bases
+    return table, *places
+
+
+def test_what_an_assembly_could_not_place_is_not_all_that_is_held_out():
+    contigs = {f"contig{number}": 1 for number in range(80)}
+    chosen = split(scrap(genome({"chromosome": 460} | contigs), slice(460, None), 60))
+    assert chosen.strategy == "blocks" and (chosen.parts[:460] == HELDOUT).sum() > 20
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_end_of_a_record_is_not_all_of_a_part(seed):
+    """Where the genome is small, one block is a part; the last one may be a single base."""
+    table, *places = scrap(genome({"a": 6}), slice(5, None), 1)
+    parts = split((table, *places), seed=seed, gap_bases=0, validation_fraction=0.1, heldout_fraction=0.1).parts
+    for part in (HELDOUT, VALIDATION):
+        assert table["length"][parts == part].sum() >= 100
+
+
+def test_chosen_records_are_named_in_the_order_of_the_genome():
+    names = [f"r{number}" for number in range(40)]
+    heldout = split(genome(dict.fromkeys(names, 10))).heldout_records
+    assert len(heldout) > 2 and list(heldout) == sorted(heldout, key=names.index)
+
+
 def test_an_empty_part_is_refused():
     with pytest.raises(InputError, match="leaves no window for the heldout part"):
         split(genome({"a": 2}), strategy="random", validation_fraction=0.1, heldout_fraction=0.1)

@@ -24,6 +24,9 @@ ROWS = 4
 ROW_TOKENS = 128
 """Where single rows are looked at: so many of at most so many tokens."""
 
+LEAST_BASES = 64
+"""Shorter windows, the ends of records, are looked at where there are no others."""
+
 LARGEST_FIGURE = 1e30
 """Stands for what is not finite, which JSON cannot hold."""
 
@@ -65,10 +68,12 @@ def _cut(windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def corpus_windows(corpus: Corpus, seed: int) -> list[np.ndarray]:
-    """A fixed draw; the corpus is read no further than it is used."""
-    indices = next(part for name in ("heldout", "validation", "train") if len(part := corpus.part(name)))
+    """A fixed draw of windows of LEAST_BASES, where there are any; the corpus is read no further than it is used."""
+    lengths, parts = corpus.windows["length"], [corpus.part(name) for name in ("heldout", "validation", "train")]
+    enough = [part[lengths[part] >= LEAST_BASES] for part in parts]
+    indices = next(part for part in (*enough, *parts) if len(part))
     order = np.random.default_rng(seed).permutation(indices)
-    bases = np.cumsum(np.minimum(corpus.windows["length"][order], WINDOW_BASES), dtype=np.int64)
+    bases = np.cumsum(np.minimum(lengths[order], WINDOW_BASES), dtype=np.int64)
     return list(corpus.iterate(order[: int(np.searchsorted(bases, BASES)) + 1]))
 
 

@@ -46,7 +46,8 @@ def command(
             in_gaps = "  (in the gaps between the parts)" if part == "unused" else ""
             typer.echo(f"  {part:<10} {windows:>12,} windows {bases[part]:>16,} bases{in_gaps}")
     if bases["outside_windows"]:
-        typer.echo(f"  {bases['outside_windows']:,} bases are in no window: record ends, and windows with an N")
+        ends = "" if facts["data"]["short_records"] == "keep" else "record ends, and "
+        typer.echo(f"  {bases['outside_windows']:,} bases are in no window: {ends}windows with an N")
     if unknown := facts["unknown_tokens"]:
         verb = "is" if unknown == 1 else "are"
         typer.echo(f"  {unknown:,} of {facts['tokens']:,} tokens {verb} unknown to the tokenizer")

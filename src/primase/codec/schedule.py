@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from primase.errors import ModelError
-from primase.scoring import LoadedModel
+from primase.scoring import LoadedModel, stride_tokens
 
 STRIDE_FRACTION = 0.5
 CONTEXTS_OF_A_LANE = 8
@@ -78,7 +78,7 @@ def schedule(
     """
     prefix, suffix = len(loaded.encoder.prefix_ids), len(loaded.encoder.suffix_ids)
     capacity = loaded.context_tokens - prefix - suffix
-    stride = max(1, int(capacity * stride_fraction))
+    stride = stride_tokens(loaded, stride_fraction)
     totals = np.where(token_counts > capacity, token_counts + suffix, token_counts)
     begin = 0
     while (lanes := np.flatnonzero(token_counts > begin)).size:

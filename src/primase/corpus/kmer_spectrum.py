@@ -1,6 +1,6 @@
 """How often each k-mer occurs, for k small enough that all of them fit into an array."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -13,7 +13,7 @@ PIECE_BASES = 2**20
 def kmer_counts(sequences: Iterable[np.ndarray | bytes], k: int) -> np.ndarray:
     """int64 [4**k]: every k-mer of A, C, G, T on the strand that is given, its first base most significant."""
     counts = np.zeros(4**k, np.int64)
-    for sequence in sequences:
+    for sequence in _joined(sequences):
         for begin in range(0, len(sequence) - k + 1, PIECE_BASES):
             codes = dna.codes(sequence[begin : begin + PIECE_BASES + k - 1])
             numbers, is_known = np.zeros(len(codes) - k + 1, np.int64), np.ones(len(codes) - k + 1, bool)
@@ -23,6 +23,22 @@ def kmer_counts(sequences: Iterable[np.ndarray | bytes], k: int) -> np.ndarray:
                 is_known &= letters < dna.UNKNOWN_CODE
             counts += np.bincount(numbers[is_known], minlength=4**k)
     return counts
+
+
+def _joined(sequences: Iterable[np.ndarray | bytes]) -> Iterator[np.ndarray | bytes]:
+    """Short sequences together, an N between them, which is part of no k-mer: counting has a price for each call."""
+    waiting, bases = [], 0
+    for sequence in sequences:
+        if len(sequence) >= PIECE_BASES:
+            yield sequence
+            continue
+        waiting += [np.frombuffer(sequence, np.uint8), np.frombuffer(b"N", np.uint8)]
+        bases += len(sequence)
+        if bases >= PIECE_BASES:
+            yield np.concatenate(waiting)
+            waiting, bases = [], 0
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def both_strands(counts: np.ndarray) -> np.ndarray:

@@ -47,8 +47,8 @@ def certify(
     The held-out part is looked at, or the validation part where nothing is held out; None where there is neither.
     Where the part has more than `max_bases`, windows are drawn by the seed. Both strands of the training part count,
     and windows of it that touch in the genome are read as one sequence. The case is ignored. N is part of no k-mer; in
-    an exact copy N stands for N. k is 31, or the median length of the windows where that is less; windows shorter than
-    k are not looked at.
+    an exact copy N stands for N. k is 31, or the length of the window of the middle base where that is less, windows
+    put in order of length; windows shorter than k are not looked at.
     """
     for part in ("heldout", "validation"):
         indices, rows = rows_of_part(corpus, part)
@@ -58,10 +58,10 @@ def certify(
         return None
     windows_of_part = len(indices)
     drawn = draw(rows["length"], max_bases, seed)
-    k = min(LARGEST_K, int(np.median(rows["length"][drawn])))
+    k = min(LARGEST_K, _typical_length(rows["length"][drawn]))
     drawn = drawn[rows["length"][drawn] >= k]
     indices, rows = indices[drawn], rows[drawn]
-    minimizers = MINIMIZERS.fitting(int(np.median(rows["length"])))
+    minimizers = MINIMIZERS.fitting(_typical_length(rows["length"]))
 
     look = _Look.at(corpus, rows, k, minimizers, piece_bases)
     look.read_training_part(corpus, lambda share: progress("looking for leakage", 0.9 * share))
@@ -85,6 +85,13 @@ def certify(
         minimizer_window=minimizers.window,
         kmer_share_histogram=np.bincount(np.minimum(10 * shared // np.maximum(kmers, 1), 9), minlength=10).tolist(),
     ), windows
+
+
+def _typical_length(lengths: np.ndarray) -> int:
+    """Half of the bases lie in windows of this length or longer: short ones may be many, and hold little."""
+    ascending = np.sort(lengths)
+    bases = np.cumsum(ascending, dtype=np.int64)
+    return int(ascending[np.searchsorted(bases, bases[-1] / 2)])
 
 
 def write_certificate(corpus: Corpus, seed: int, progress: Progress = lambda what, share: None) -> None:

@@ -105,7 +105,9 @@ class _Split:
             return "random", ()
         names = read_record_names()
         wanted = self.settings.heldout_fraction
-        chosen = self._draw_records(names) if len(names) > 1 else ()
+        # Records shorter than a window are what an assembly could not place, without context: no figure of a genome.
+        longest = int(self.windows["length"].max())
+        chosen = self._draw_records(names, least_bases=longest) if len(names) > 1 else ()
         bases = self._bases_of_records()
         share = bases[np.isin(np.asarray(names), chosen)].sum() / bases.sum()
         return ("records", chosen) if 0.5 * wanted <= share <= 1.5 * wanted else ("blocks", ())
@@ -183,7 +185,8 @@ class _Split:
         order = iter(self.rng.permutation(np.flatnonzero(bases_of_block)))
         for part, share in shares.items():
             wanted, taken = share * all_bases, 0.0
-            while taken < wanted - block_bases / 2 or (share > 0 and taken == 0):
+            # Half of it at least: a block may be the end of a record or a short one, of a single base.
+            while taken < max(wanted - block_bases / 2, wanted / 2):
                 block = next(order, None)
                 if block is None:
                     break
@@ -246,15 +249,16 @@ class _Split:
             bases += np.bincount(chunk["record"], weights=chunk["length"], minlength=len(bases))
         return bases
 
-    def _draw_records(self, names: list[str]) -> tuple[str, ...]:
-        """Records in random order, each held out if that brings the share nearer to the fraction asked for."""
+    def _draw_records(self, names: list[str], least_bases: int = 1) -> tuple[str, ...]:
+        """Records of so many bases in random order, each held out if that brings the share nearer to the fraction."""
         bases = self._bases_of_records()
         wanted, held_out, chosen = self.settings.heldout_fraction * bases.sum(), 0.0, []
         for record in self.rng.permutation(len(names)):
-            if abs(held_out + bases[record] - wanted) < abs(held_out - wanted):
+            is_nearer = abs(held_out + bases[record] - wanted) < abs(held_out - wanted)
+            if bases[record] >= least_bases and is_nearer:
                 held_out += bases[record]
-                chosen.append(names[record])
-        return tuple(sorted(chosen, key=names.index))
+                chosen.append(int(record))
+        return tuple(names[record] for record in sorted(chosen))
 
     def refuse_empty(self, strategy: str) -> None:
         settings = self.settings

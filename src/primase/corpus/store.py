@@ -247,6 +247,9 @@ def draw_runs(corpus: Corpus, part: str, max_bases: int | None, seed: int) -> np
     lengths = corpus.windows["length"][indices].astype(np.int64)
     run, runs = np.empty(len(indices), np.int64), 0
     for first, after in corpus.stretches(indices).tolist():
+        if after - first == 1:  # a table has millions
+            run[first], runs = runs, runs + 1
+            continue
         begins = np.cumsum(lengths[first:after]) - lengths[first:after]
         # What is left over at the end of a stretch goes with the run before it.
         last = max(int(lengths[first:after].sum()) // run_bases - 1, 0)

@@ -143,6 +143,7 @@ def _groups(
         for strand in strands:
             all_ids = loaded.encoder.encode_many(strand)
             unknown += sum(map(loaded.encoder.unknown_count, all_ids))
+            _refuse_without_tokens(strand, all_ids)
             rows = [(index, row) for index, ids in enumerate(all_ids) for row in _rows(loaded, ids)]
             vectors.append(_pool_group(loaded, rows, len(group), layer, pooling, batch_tokens))
             refuse_not_finite(vectors[-1])
@@ -154,6 +155,15 @@ def _groups(
         yield vectors
     if all_unknown:
         on_unknown(all_unknown)
+
+
+def _refuse_without_tokens(sequences: list[bytes], all_ids: list[np.ndarray]) -> None:
+    for sequence, ids in zip(sequences, all_ids, strict=True):
+        if not len(ids):
+            letters = sequence if len(sequence) <= 20 else sequence[:20] + b"..."
+            raise InputError(
+                f"the tokenizer makes no token of the sequence {letters.decode('ascii', 'replace')}; remove it"
+            )
 
 
 def _sequence_groups(sequences: Iterable[str | bytes], first_number: int) -> Iterator[list[bytes]]:
@@ -210,5 +220,5 @@ def _pool_group(
 def _pool_row(values: np.ndarray, pooling: str) -> np.ndarray:
     """One vector […, width] of one row […, tokens, width]."""
     if pooling == "last":
-        return values[..., -1, :]
+        return values[..., -1, :].copy()  # a view would keep the whole batch
     return values.max(axis=-2) if pooling == "max" else values.mean(axis=-2)

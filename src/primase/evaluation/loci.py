@@ -18,9 +18,11 @@ def choose_loci(
     """Three loci: the middles of the cells where the model's advantage is the median, the greatest and the least.
 
     `advantage` float64 [cells]: bits per base by which the model is better than its rival. The others are bits, float
-    [bases] of each stretch. Fewer than three cells give fewer loci.
+    [bases] of each stretch. Fewer than three cells of LOCUS_BASES give fewer loci.
     """
-    order = np.argsort(advantage, kind="stable")
+    # The extremes of means are those of short cells, of which there is little to see.
+    long = np.flatnonzero(sample.lengths >= min(LOCUS_BASES, sample.lengths.max()))
+    order = long[np.argsort(advantage[long], kind="stable")]
     chosen = dict.fromkeys((int(order[len(order) // 2]), int(order[-1]), int(order[0])))
     stretch_of_cell = np.repeat(np.arange(len(sample.stretches)), [len(cells) for cells in sample.cell_bases])
     ends = np.concatenate([np.cumsum(cells) for cells in sample.cell_bases])

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from primase.models import bf16_kernels, tensor_pool
+from primase.models import bf16_kernels, routers, tensor_pool
 from primase.models.build import is_mixture, register_products
 from primase.models.compiling import can_compile
 
@@ -18,6 +18,7 @@ def take_kernels(model: PreTrainedModel) -> None:
 
     Positions are rounded too. Kernels are built where they can be, and tensors then take their memory from the pool.
     """
+    routers.keep_in_fp32(model)
     if model.device.type != "cpu":
         return
     register_products()

@@ -209,14 +209,14 @@ def damaged(folder: Path, reason: str) -> CheckpointError:
 
 
 @contextmanager
-def damage_told(folder: str | Path | None) -> Iterator[None]:
+def damage_told(folder: str | Path | None, what: str) -> Iterator[None]:
     """What torch has against a file of a checkpoint, or refuses to unpickle, becomes a CheckpointError."""
     try:
         yield
     except CheckpointError:
         raise
     except Exception as error:  # of zip, pickle, torch and numpy, a dozen types
-        raise damaged(Path(folder or "."), f"the optimizer's state cannot be loaded ({one_line(error)})") from error
+        raise damaged(Path(folder or "."), f"the {what} cannot be loaded ({one_line(error)})") from error
 
 
 def delete_old_checkpoints(run: Path, keep: int, best_step: int | None) -> None:

@@ -67,10 +67,7 @@ def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
 def restore_settings(
     optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LambdaLR, fresh: list[dict[str, Any]]
 ) -> None:
-    """Set groups and scheduler, both loaded from a checkpoint, to `fresh` where it differs from what was loaded."""
-    loaded = settings_of(optimizer)
-    if [_lasting(group) for group in loaded] == [_lasting(group) for group in fresh]:
-        return
+    """Set groups and scheduler, both loaded from a checkpoint, to `fresh`, and the rates to those of this step."""
     for group, settings, factor in zip(optimizer.param_groups, fresh, scheduler.lr_lambdas, strict=True):
         group |= _lasting(settings)
         group["lr"] = settings["initial_lr"] * factor(scheduler.last_epoch)

@@ -259,8 +259,9 @@ def _measure(setup: TrainingSetup, *, is_compiled: bool) -> _Speed:
 
 
 def _spread_batches(rows: TrainingRows, collator: PaddingCollator, rows_per_batch: int) -> list[dict]:
-    """Three batches of rows from everywhere in the corpus; rows repeat where there are few."""
-    spread = np.linspace(0, len(rows) - 1, 3 * rows_per_batch).astype(int).tolist()
+    """Three batches of rows from everywhere in the corpus and of all lengths; rows repeat where there are few."""
+    by_length = np.argsort(rows.lengths(), kind="stable")
+    spread = by_length[np.linspace(0, len(rows) - 1, 3 * rows_per_batch).astype(int)].tolist()
     return [collator([rows[row] for row in spread[first::3]]) for first in range(3)]
 
 
@@ -277,6 +278,8 @@ def _warnings(setup: TrainingSetup, parameters: int) -> list[str]:
         warnings.append(
             f"more parameters ({parameters:,}) than training bases ({bases:,}): the model can learn them by heart"
         )
+    if short := _shorter_windows(setup):
+        warnings.append(short)
     if corpus.description["split"]["strategy"] == "random":
         warnings.append(
             "random split: neighbouring and overlapping windows stand on both sides, so held-out figures are too good"
@@ -290,6 +293,20 @@ def _warnings(setup: TrainingSetup, parameters: int) -> list[str]:
     if unknown:
         warnings.append(f"{unknown_in_words(unknown)}: it cannot spell every base of this corpus")
     return warnings
+
+
+def _shorter_windows(setup: TrainingSetup) -> str | None:
+    """Of windows far shorter than the recipe's, so that a step holds far fewer tokens than its rates are for."""
+    description, recipe = setup.corpus.description, setup.recipe
+    mean_bases = description["bases"]["train"] / max(1, description["windows"]["train"])
+    rows_to_fill_one = setup.rows.capacity_units / max(1.0, float(setup.rows.lengths().mean()))
+    if 2 * mean_bases >= recipe.data.window_bases or rows_to_fill_one <= 2:
+        return None
+    return (
+        f"windows have {mean_bases:,.0f} bases on average, where the recipe is for {recipe.data.window_bases:,}: its "
+        f"steps hold 1/{rows_to_fill_one:,.0f} of the tokens that its rates are for; set training.rows_per_batch="
+        f"{recipe.training.rows_per_batch * rows_to_fill_one:.0f}"
+    )
 
 
 def _leakage_warning(leakage: Leakage, strategy: str) -> str:

@@ -126,6 +126,7 @@ def activation_bytes_per_token(config: PreTrainedConfig) -> int:
     Each layer: two norms with their inputs (12 bytes an element of the hidden state), queries, keys, values and
     the output of attention, and gate, its activation, up and their product in the feed-forward network of each expert
     that the token goes to (2 bytes each); at the end logits and their gradient in 32 bits (8 bytes a vocabulary item).
+    That is too much where the output layer is a plain product: the loss is priced in portions, and they are not kept.
     """
     hidden, heads = config.hidden_size, config.num_attention_heads
     head_width = getattr(config, "head_dim", None) or hidden // heads

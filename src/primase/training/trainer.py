@@ -83,7 +83,8 @@ class PretrainingTrainer(transformers.Trainer):
         self._at_step_begin: tuple[tuple, Progress, torch.Tensor] | None = None
         self._is_mid_step = False
         self._batches_of_step = 1.0
-        self._clock = time.perf_counter()
+        self._clock = 0.0
+        """When the seconds of training were last counted; set as the training begins."""
         self.seconds_beside = 0.0
         """Of measuring and saving, in this process."""
 
@@ -92,6 +93,7 @@ class PretrainingTrainer(transformers.Trainer):
     def _init_training_state(self, max_steps: int, num_update_steps_per_epoch: int, *rest: Any) -> tuple[int, int]:
         """Find out where the run ends, and whether it was stopped before the measurement due after its newest step."""
         place = super()._init_training_state(max_steps, num_update_steps_per_epoch, *rest)
+        self.state.compute_steps(self.args, max_steps)  # the intervals of this run's recipe, not the checkpoint's
         if self.progress.planned_steps != max_steps:  # a fresh run, or one that goes on with other steps
             self.progress.planned_steps, self.progress.shortened = max_steps, []
         elif self.progress.shortened:
@@ -101,6 +103,7 @@ class PretrainingTrainer(transformers.Trainer):
             every = num_update_steps_per_epoch
         is_due = every != "never" and step > 0 and (step % every == 0 or step == self.state.max_steps)
         self.args.eval_on_start = is_due and self.progress.measured_step != step
+        self._clock = time.perf_counter()
         return place
 
     def _run_epoch(self, *, epoch: int, **rest: Any) -> None:
@@ -110,7 +113,6 @@ class PretrainingTrainer(transformers.Trainer):
         )
         if not self.control.should_training_stop:
             self.train_dataset.set_epoch(epoch)  # accelerate forgets to where it skips the rows before a checkpoint
-            self._clock = time.perf_counter()
             super()._run_epoch(epoch=epoch, **rest)
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
@@ -161,13 +163,13 @@ class PretrainingTrainer(transformers.Trainer):
         loss = nats / num_items_in_batch.clamp_min(1) * everywhere
         if getattr(outputs, "aux_loss", None) is not None:
             weight = self.model.config.router_aux_loss_coef * everywhere / self._batches_of_step
-            loss = loss + weight * _has_targets(labels) * outputs.aux_loss
+            loss = loss + weight * _has_tokens(labels) * outputs.aux_loss
         return (loss, outputs) if return_outputs else loss
 
     def get_batch_samples(self, *args: Any) -> tuple[list, torch.Tensor | int | None]:
         """Count the micro-batches of the step in all processes, those of padding alone left out."""
         batches, targets = super().get_batch_samples(*args)
-        self._batches_of_step = max(1.0, *processes.total(sum(_has_targets(batch["labels"]) for batch in batches)))
+        self._batches_of_step = max(1.0, *processes.total(sum(_has_tokens(batch["labels"]) for batch in batches)))
         return batches, targets
 
     def _count(self, targets: torch.Tensor, nats: torch.Tensor) -> None:
@@ -202,7 +204,7 @@ class PretrainingTrainer(transformers.Trainer):
 
     def _refuse_not_finite(self, what: str, step: int) -> None:
         raise NonFiniteLossError(
-            f"{self.run}: the {what} is not finite at step {step}; the weights were not touched and "
+            f"{self.run}: the {what} is not finite at step {step}; "
             f"{explosion.kept(self.run)}. {explosion.advice(self.run, self.settings)}"
         )
 
@@ -372,7 +374,7 @@ class PretrainingTrainer(transformers.Trainer):
         self.model.save_pretrained(output_dir, state_dict=state_dict)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        with checkpoints.damage_told(checkpoint):
+        with checkpoints.damage_told(checkpoint, "random states"):
             super()._load_rng_state(checkpoint)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -389,7 +391,7 @@ class PretrainingTrainer(transformers.Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """Then the settings of this run's recipe again, for a changed one that was accepted."""
         fresh = optimizers.settings_of(self.optimizer)
-        with checkpoints.damage_told(checkpoint):
+        with checkpoints.damage_told(checkpoint, "optimizer's state"):
             try:
                 self._load_optimizer_state(checkpoint)
             except (ValueError, KeyError) as error:
@@ -423,5 +425,5 @@ def training_batches(rows: TrainingRows, settings: TrainingSettings) -> StepBatc
     )
 
 
-def _has_targets(labels: torch.Tensor) -> bool:
+def _has_tokens(labels: torch.Tensor) -> bool:
     return bool((labels != IGNORED_LABEL).any())
