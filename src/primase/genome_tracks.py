@@ -87,10 +87,10 @@ def tracks(
         reader = BaseValues(loaded, opened)
         processes.by_main(lambda: refuse_unwritable(Path(output)))
         lengths = in_track_order(opened.lengths)
-        writers = {
-            name: stack.enter_context(writing_track(stack.enter_context(written_whole(file)), lengths))
-            for name, file in (files.items() if processes.is_main() else ())
-        }
+        own_files = files.items() if processes.is_main() else ()
+        partials = {name: stack.enter_context(written_whole(file)) for name, file in own_files}
+        # All are finished before the first takes its place: the stack ends from behind.
+        writers = {name: stack.enter_context(writing_track(file, lengths)) for name, file in partials.items()}
         bases, totals = _write(reader, lengths, list(files), writers, strands, piece_bases, progress)
         if not bases:
             raise InputError(f"{genome}: no A, C, G or T in it, so there is nothing that a model could predict")
@@ -150,14 +150,14 @@ def _write(
         for record, length in lengths.items()
         for start in range(0, length, piece_bases)
     ]
-    totals, bases, done = dict.fromkeys(what, 0.0), 0, 0
+    totals, bases, done, of_all = dict.fromkeys(what, 0.0), 0, 0, sum(lengths.values())
     for (record, start, end), values in zip(pieces, processes.shared(pieces, values_of), strict=False):
         for name, writer in writers.items():
             writer.write(record, start, values[name])
             totals[name] += float(np.nansum(values[name], dtype=np.float64))
         bases += int(np.isfinite(values[what[-1]]).sum())
         done += end - start
-        progress("writing tracks", done / sum(lengths.values()))
+        progress("writing tracks", done / of_all)
     return processes.by_main(lambda: (bases, totals))
 
 

@@ -128,9 +128,9 @@ def noticing_losses() -> Iterator[None]:
             raise
         reason = " ".join(str(error).splitlines()[0].split())[:200]
         raise LostProcessError(
-            f"process {rank()} of {count()} lost another one, which has died or cannot be reached ({reason}); training "
-            "goes on from its last checkpoint with primase pretrain --resume RUN, or by itself under torchrun "
-            "--max-restarts with --resume-if-begun"
+            f"process {rank()} of {count()} lost another one, which has died or cannot be reached ({reason}); start "
+            "the command again: training goes on from its last checkpoint with primase pretrain --resume RUN, or by "
+            "itself under torchrun --max-restarts with --resume-if-begun"
         ) from error
 
 

@@ -244,7 +244,7 @@ class Leakage(Result):
     """Windows that were looked at: all of the part, or a draw; none shorter than a k-mer."""
     windows_of_part: int
     kmer_bases: int
-    """31, or the median length of the windows where that is less."""
+    """31, or the length of the window in which the middle base lies where that is less."""
     exact_copy_share: float
     """Share of windows that stand letter for letter in the training part, on either strand."""
     half_kmers_share: float

@@ -120,7 +120,11 @@ MISTAKES = {
     ),
     "no sequence": ("sequence,label\nACGT,1\n,0\n", [], "t.csv: row 2: column 'sequence' is empty"),
     "protein": ("sequence,label\nMALW,1\n", [], "t.csv: row 1: column 'sequence': letter 'L' is no IUPAC"),
-    "too few rows": ("sequence,label\nACGT,1\nACGA,0\n", [], "t.csv: "),
+    "too few rows": (
+        "sequence,label\nACGT,1\nACGA,0\n",
+        [],
+        "t.csv: no row is left for the validation part; give more rows",
+    ),
     "an unknown task": ("sequence,label\nACGT,1\n", ["--task", "fun"], "--task: input should be 'binary'"),
     "an unknown method": ("sequence,label\nACGT,1\n", ["--method", "magic"], "--method: input should be 'full'"),
     "no epochs": ("sequence,label\nACGT,1\n", ["--epochs", "0"], "--epochs: input should be greater than or equal"),

@@ -147,6 +147,22 @@ def test_scored_again_the_old_fields_give_way(primase, finished_run, inputs, var
     assert score(primase, finished_run, inputs, "--vcf", variants, "-o", "a.vcf").code == 0
     assert score(primase, finished_run, inputs, "--vcf", "a.vcf", "-o", "b.vcf").code == 0
     assert Path("a.vcf").read_bytes() == Path("b.vcf").read_bytes()
+    assert "PRIMASE_INDEL_Z=" in Path("a.vcf").read_text()
+    assert score(primase, finished_run, inputs, "--vcf", "a.vcf", "-o", "c.vcf", "--indel-nulls", "0").code == 0
+    assert "PRIMASE_INDEL_Z" not in Path("c.vcf").read_text() and "PRIMASE_LLR=" in Path("c.vcf").read_text()
+
+
+def test_the_columns_of_the_samples_are_copied(primase, finished_run, inputs, variants):
+    header, first = (text for text in Path("in.vcf").read_text().split("#CHROM"))
+    lines = ("#CHROM" + first).rstrip("\n").split("\n")
+    wide = [lines[0] + "\tFORMAT\ta\tb", *(f"{one}\tGT:DP\t0|1:9\t./.:." for one in lines[1:])]
+    Path("wide.vcf").write_text(header + "\n".join(wide) + "\n")
+    assert score(primase, finished_run, inputs, "--vcf", "wide.vcf", "-o", "out.vcf").code == 0
+    written = [one for one in Path("out.vcf").read_text().splitlines() if not one.startswith("##")]
+    assert [one.split("\t")[8:] for one in written] == [one.split("\t")[8:] for one in wide]
+    Path("wide.vcf").write_text(header + "\n".join([*wide[:3], wide[3] + "\t0|0"]) + "\n")
+    refusal = score(primase, finished_run, inputs, "--vcf", "wide.vcf", "-o", "no.vcf").refusal
+    assert "wide.vcf: record 3: 15 columns where the header has 14" in refusal
 
 
 def test_bcf_and_gzip_are_read(primase, finished_run, inputs, variants):

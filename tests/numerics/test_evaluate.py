@@ -15,6 +15,8 @@ from primase.evaluation.copy_mixture import CopyMixture
 from primase.evaluation.ensembles import can_be_member
 from primase.evaluation.evaluate import Method, Subject, TrainingBases, evaluate, measure
 from primase.evaluation.markov import MarkovModels
+from primase.evaluation.model_bits import model_bits
+from primase.evaluation.sample import Sample
 from primase.recipe import EvaluationSettings, ModelSettings, Recipe
 from primase.results import Evaluation
 from primase.scoring import score_windows
@@ -240,6 +242,17 @@ def test_any_model_is_measured_on_any_sequences(tmp_path):
     assert short.context_tokens == 16 and short.forward.bases == alone.forward.bases
     assert short.forward.bits_per_base != alone.forward.bits_per_base
     assert {entry.name for entry in tmp_path.iterdir()} == {"mine.fa", "other.csv", "genes.bed", "model"}
+
+
+def test_a_token_that_nothing_precedes_is_no_prediction_to_be_calibrated(tmp_path):
+    loaded = tiny_model(k=3)
+    (tmp_path / "x.fa").write_text(f">a\n{'ACG' * 5}\n>b\nACG\n")
+    sample = Sample.of_files([tmp_path / "x.fa"], None, None)
+    encoder = tiny_model(k=3).encoder
+    encoder.prefix_ids = []
+    for one, predicted in ((loaded, 6), (replace(loaded, encoder=encoder), 4)):
+        calibration = model_bits(one, sample, 0.5, say_nothing).calibration
+        assert sum(bin_.tokens for bin_ in calibration.bins()) == predicted
 
 
 def test_what_cannot_be_measured_is_refused(tmp_path):

@@ -10,8 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from primase.errors import MissingExtraError, MissingFileError, ModelError
+from primase.errors import InputError, MissingExtraError, MissingFileError, ModelError
 from primase.finetuning import classifier, fit, kmer_rival, windows
+from primase.finetuning.examples import gather
 from primase.finetuning.finetune import finetune
 from primase.finetuning.predict import predict, predict_to_file
 from primase.finetuning.settings import FinetuningSettings
@@ -187,6 +188,42 @@ def test_regression(tiny, tmp_path):
     assert abs(found.logits.mean()) < 1, "as transformers gives them: standardised"
 
 
+def test_small_values_are_written_and_standardised_by_the_training_rows(tiny, tmp_path):
+    sequences = random_sequences(60, seed=9)
+    values = [1e-9 * (1 + sum(base in "GC" for base in s)) for s in sequences]
+    data = write(tmp_path / "t.csv", sequences, values)
+    finetune(tiny, data, tmp_path / "run", **QUICK | {"epochs": 1}, task="regression")
+    rows = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
+    assert rows[0] == "name,truth,value" and all(0 < abs(float(row.split(",")[2])) < 1e-6 for row in rows[1:])
+    examples = gather(data, FinetuningSettings(label=["label"], task="regression"))
+    assert examples.train.targets.mean() == pytest.approx(0, abs=1e-5)
+    assert examples.train.targets.std() == pytest.approx(1, abs=1e-5)
+
+
+def test_truth_is_written_as_the_labels_are(tiny, tmp_path):
+    sequences = random_sequences(80, seed=10)
+    numbers = write(tmp_path / "n.csv", sequences, [f"{i % 2}.0" for i in range(80)])
+    finetune(tiny, numbers, tmp_path / "numbers", **QUICK | {"epochs": 1})
+    several = write(tmp_path / "s.csv", sequences, [["left|right", "left", "right"][i % 3] for i in range(80)])
+    finetune(tiny, several, tmp_path / "several", **QUICK | {"epochs": 1, "label_separator": "|"})
+    for run, known in (("numbers", {"0", "1"}), ("several", {"left;right", "left", "right"})):
+        rows = (tmp_path / run / "predictions.csv").read_text().splitlines()[1:]
+        assert {row.split(",")[1] for row in rows} == known
+
+
+def test_a_label_of_every_training_row_is_refused(tiny, tmp_path):
+    """Two of the rows do not have it, and both are copies of rows of the test part."""
+    (tmp_path / "data").mkdir()
+    sequences = random_sequences(40, seed=11)
+    flags = [f"{int(i > 1)},{i % 2}" for i in range(40)]
+    write(tmp_path / "data" / "train.csv", sequences, flags, columns="a,b")
+    write(tmp_path / "data" / "dev.csv", sequences[20:30], flags[20:30], columns="a,b")
+    write(tmp_path / "data" / "test.csv", sequences[:2] + sequences[30:], flags[:2] + flags[30:], columns="a,b")
+    settings = FinetuningSettings(label=["a", "b"], remove_duplicates=True)
+    with pytest.raises(InputError, match="all training rows have label 'a'; give rows without it"):
+        gather(tmp_path / "data", settings)
+
+
 def test_several_labels_and_several_classes(tiny, tmp_path):
     sequences = random_sequences(240, seed=8)
     flags = [f"{int(s[-1] in 'GC')},{int(s[-2] in 'AG')}" for s in sequences]
@@ -266,6 +303,26 @@ def test_a_tokenizer_without_padding_gets_one_of_its_own(motif, tmp_path):
     assert loaded.tokenizer.pad_token == "[PAD]" and loaded.model.config.pad_token_id == loaded.tokenizer.pad_token_id
     finetune(tmp_path / "gpt2", motif, tmp_path / "run", **QUICK | {"epochs": 1})
     assert len(predict(tmp_path / "run", ["ACGT", "ACGTTGCA"]).predicted) == 2
+
+
+def test_the_start_token_may_be_the_padding_token(tmp_path):
+    """As in GPT-2: the last state is that of the last base all the same."""
+    tokenizer = base_tokenizer()
+    tokenizer.pad_token = tokenizer.bos_token
+    config = GPT2Config(
+        vocab_size=9, n_positions=64, n_embd=16, n_layer=1, n_head=2, pad_token_id=tokenizer.bos_token_id
+    )
+    torch.manual_seed(0)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = classifier.load_body(tmp_path, BINARY, 0)
+    assert loaded.model.config.pad_token_id == loaded.tokenizer.bos_token_id
+    ids = np.array([loaded.tokenizer.bos_token_id, *loaded.encoder.encode(b"ACG")])
+    with torch.no_grad():
+        hidden = loaded.model.eval().base_model(torch.from_numpy(ids)[None]).last_hidden_state
+    shorter = ids[:3]
+    states = classifier.last_states(loaded, [[ids], [shorter]])
+    np.testing.assert_allclose(states, hidden[0, [3, 2]].numpy(), rtol=1e-4, atol=1e-6)
 
 
 def test_a_head_of_another_task_is_left_behind(finished):

@@ -38,7 +38,8 @@ def by_libraries(task: Task, targets: np.ndarray, logits: np.ndarray) -> dict[st
         each = [
             by_libraries(BINARY, t.astype(int), np.stack([-z, z], 1)) for t, z in zip(targets.T, logits.T, strict=True)
         ]
-        return {name: np.mean([one[name] for one in each]) for name in each[0]}
+        means = {name: np.mean([one[name] for one in each]) for name in each[0]}
+        return means | {"f1": sk.f1_score(targets, logits > 0, average="macro")}
     probabilities, predicted = task.probabilities(logits), logits.argmax(1)
     ranked = range(task.outputs) if task.outputs > 2 else [1]
     return {

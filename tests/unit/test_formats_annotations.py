@@ -9,6 +9,7 @@ import pytest
 
 from primase.formats import read_records
 from primase.formats.annotations import read_annotations
+from primase.formats.bed_regions import read_bed_regions
 from primase.formats.gff import kind_of
 from tests.unit.annotation_files import BED12, EUKARYOTE, GTF, gff, write
 from tests.unit.naive_annotations import CODING, EXON, GENE, paint_gff
@@ -251,6 +252,12 @@ def test_names_of_chromosomes(tmp_path, in_file, asked, there):
     found = read_annotations(write(tmp_path / "x.gff", gff(f"{in_file} exon 1 4 +")))
     assert found.has(asked) == there
     assert found.labels(asked, 3, 2).tolist() == ([1, 3] if there else [3, 3])
+
+
+def test_records_may_be_called_as_lines_for_a_browser_begin(tmp_path):
+    file = tmp_path / "x.bed"
+    file.write_text('track name="x"\nbrowser position chr1\n#c\ntrack1\t0\t5\nbrowserless\t2\t9\n')
+    assert [region.record for region in read_bed_regions(file)] == ["track1", "browserless"]
 
 
 def test_the_exact_name_wins(tmp_path):

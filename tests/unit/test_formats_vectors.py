@@ -96,6 +96,11 @@ def test_columns_of_a_table(tmp_path):
     assert read_columns(tmp_path / "n.parquet", ["kind"]) == {"kind": ["1", None]}
 
 
+def test_a_cell_may_hold_a_whole_sequence(tmp_path):
+    (tmp_path / "t.csv").write_text(f"sequence,kind\n{'ACGT' * 50_000},x\n")
+    assert read_columns(tmp_path / "t.csv", ["kind"]) == {"kind": ["x"]}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -277,6 +277,12 @@ def test_sites_are_avoided_around_a_motif(models):
         assert not any(has_site(text, "EcoRI") for text in texts(result))
 
 
+def test_a_motif_may_be_longer_than_python_lets_functions_nest(mild):
+    """Every third place is free, as in a gene written back from its protein, and a site may stand anywhere in it."""
+    (text,) = texts(generate(mild, bases=1600, count=1, motif="GCN" * 500, motif_at=30, forbid=["GGTCTC", "GCAGCTGC"]))
+    assert re.fullmatch("(GC.)*", text[30:1530]) and not has_site(text, "GGTCTC") and "GCAGCTGC" not in text
+
+
 def test_dead_ends_are_drawn_again_and_counted(mild):
     """No two of G and C side by side, and yet four of eight: the automaton and the count do not know of each other."""
     result = generate(mild, bases=8, count=40, forbid=["SS"], gc=(0.5, 0.5))

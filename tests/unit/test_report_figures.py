@@ -3,7 +3,7 @@
 import pytest
 
 from primase.report import figures
-from primase.report.drawing import Axis, spread
+from primase.report.drawing import Axis, decimals_of, spread
 from primase.report.page import command_line
 
 
@@ -41,6 +41,7 @@ def test_figures(written, expected):
 def test_axes_have_round_numbers():
     assert Axis(1.83, 2.08, 0, 1).ticks(5) == [1.85, 1.9, 1.95, 2.0, 2.05]
     assert Axis(0, 4_896_000, 0, 1).ticks(5) == [0, 1e6, 2e6, 3e6, 4e6]
+    assert [decimals_of(ticks) for ticks in ([1.95], [2.0], [1.85, 1.9], [0, 1e6], [])] == [2, 0, 2, 0, 0]
     assert Axis(2.0, 1.8, 0, 100)(1.9) == pytest.approx(50)
     assert Axis(2.0, 1.8, 0, 100).clipped(2.5) == pytest.approx(0)
 

@@ -109,6 +109,26 @@ def test_a_long_query_is_cut_and_each_window_comes_once(loaded, made, tmp_path):
     assert len(lines) == 14 and lines[-7].split("\t") == ["a", "400", "460", "short:0-60/1", "1000", "."]
 
 
+def test_windows_of_n_are_asked_for_as_little_as_they_are_indexed(loaded, made):
+    text = random_bases(1230)
+    (gap,) = {hit.query_end for hit in query(made, [Record("q", text[:60] + "N" * 200, "")], model=loaded, top=3).hits}
+    assert gap <= 110
+    with pytest.raises(InputError, match="query gap: A, C, G and T stand in less than half of it; remove it"):
+        query(made, [Record("q", text[:60], ""), Record("gap", "N" * 90, "")], model=loaded)
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_the_work(made, genome, tmp_path, monkeypatch):
+    def refused(output):
+        raise PermissionError(13, "no entry", str(output))
+
+    for module in ("index", "query"):  # the package has functions of these names
+        monkeypatch.setattr(sys.modules[f"primase.search.{module}"], "refuse_unwritable", refused)
+    for work in (lambda: index(tmp_path / "no-model", genome, tmp_path / "i"),
+                 lambda: query(made, genome, tmp_path / "hits.bed", model=tmp_path / "no-model")):  # fmt: skip
+        with pytest.raises(PermissionError):
+            work()
+
+
 def test_another_model_is_refused(loaded, made):
     with pytest.raises(ModelError, match=r"made with another model \(model \w{12}, not \w{12}\)"):
         query(made, [Record("q", "ACGT", "")], model=tiny_model(k=3, num_hidden_layers=1))

@@ -14,6 +14,7 @@ from primase.simulate import (
     RepeatFamily,
     demo_genome_model,
     entropy_bits_per_base,
+    forward,
     log2_likelihood,
     simulate,
     surprisal_bits,
@@ -157,7 +158,9 @@ def test_an_impossible_base_costs_infinitely_many_bits():
     assert log2_likelihood(random_model(2, 3, seed=0), bases("")) == 0
 
 
-def test_windows_do_not_influence_each_other(demo, genome):
+@pytest.mark.parametrize("bases_at_once", [1000, 2**24])
+def test_windows_do_not_influence_each_other(demo, genome, monkeypatch, bases_at_once):
+    monkeypatch.setattr(forward, "BASES_AT_ONCE", bases_at_once)
     cuts = np.cumsum([0, 500, 0, 1, 2, 3, 1500, 40, *([7] * 80)])
     windows = [genome[start:end] for start, end in pairwise(cuts)]
     together = surprisal_bits(demo, windows)

@@ -89,3 +89,5 @@ def test_orders_are_told_as_ranges():
 
 def test_worse_than_guessing_is_said():
     assert said(2.02).endswith("; it is worse than guessing") and "guessing" not in said(1.99)
+    assert said(2.1, orders=(), copying=1.95).endswith("; it is worse than guessing")
+    assert said(2.1, orders=()).count("guessing") == 1

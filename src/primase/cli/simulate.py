@@ -9,7 +9,8 @@ import typer
 
 from primase.cli import options
 from primase.cli.writing import writing
-from primase.errors import InputError, OutputExistsError
+from primase.errors import InputError
+from primase.whole_files import refuse_existing
 
 
 def command(
@@ -32,10 +33,7 @@ def command(
     if records > bases:
         raise InputError(f"--records {records}: more than there are bases ({bases}); give each record a base or more")
     for file in (output, simulation_file(output)):
-        if file.is_dir():
-            raise OutputExistsError(f"{file}: is a folder; choose another file")
-        if file.exists() and not overwrite:
-            raise OutputExistsError(f"{file}: already exists; choose another file or pass --overwrite")
+        refuse_existing(file, overwrite=overwrite)
     with writing(output):
         write_genome(output, bases, records, seed)
     typer.echo(

@@ -85,7 +85,7 @@ def compress(
         total_bytes=len(content),
         payload_bits_per_base=8 * len(payload) / len(letters),
         scored_bits_per_base=scored_bits / len(letters),
-        relative_difference=difference / scored_bits,
+        relative_difference=difference / max(scored_bits, 1.0),  # a model may be sure of every token
         agrees=abs(difference) <= AGREEMENT * scored_bits + CODER_BITS,
         proves=abs(difference) <= AGREEMENT * scored_bits,
         two_bit_bytes=-(-len(letters) // 4),

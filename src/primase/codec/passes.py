@@ -65,7 +65,8 @@ def code_lanes(
                 lanes, probabilities = block.lanes[is_active], probabilities[is_active]
                 symbols = choose(probabilities, lanes, place)
                 coded.ids[lanes, place] = symbols
-                coded.bits -= float(np.log2(probabilities[np.arange(len(lanes)), symbols]).sum())
+                of_symbols = probabilities[np.arange(len(lanes)), symbols]
+                coded.bits -= float(np.log2(np.maximum(of_symbols, np.finfo(np.float64).tiny)).sum())
             done += int((block.ends - block.begin).sum())
             coded.checks.append(crc32(coded.ids[:, block.begin : int(block.ends.max())].astype("<i8").tobytes()))
             on_block(done / int(token_counts.sum()), coded.checks[-1])

@@ -104,7 +104,15 @@ def evaluate(
             write_certificate(corpus, method.seed, progress)
         subject = Subject.held_out(corpus, max_bases or method.settings.max_bases, method.seed, marks)
     training = _training(corpus, count_on, column)
-    result = measure(loaded, method, subject, training, name=Path(model).name, source=source, progress=progress)
+    result = measure(
+        loaded,
+        method,
+        subject,
+        training,
+        name=Path(model).name or Path(model).resolve().name,
+        source=source,
+        progress=progress,
+    )
     if is_run and not sequences:
         result.write(run.evaluation_file)
         write_report(run.folder)
@@ -241,7 +249,7 @@ def measure(
         leaked=leaked_loss(subject.corpus, sample, forward, bases, markov.best.tally if markov else None, estimate),
         share_in_training=share_in_training(sample, training) if training and sample.windows is None else None,
         calibration=scored.calibration.bins(),
-        calibration_error=scored.calibration.error(),
+        calibration_error=scored.calibration.error() if scored.calibration.bins() else 0.0,
         routing=measure_routing(loaded, sample.stretches, sample.finest_labels(), sample.class_names),
         loci=_loci(sample, scored, counting, bases),
         verdict=verdict(headline, rivals, by_order, bootstrap.blocks, ensembles),

@@ -48,7 +48,8 @@ def model_bits(
             else:
                 result.tokens += len(score.ids)
                 result.unknown_tokens += encoder.unknown_count(score.ids)
-                result.calibration.add(score.confidence, score.is_likeliest)
+                first = 0 if encoder.prefix_ids else 1  # without a start token the first one is not predicted
+                result.calibration.add(score.confidence[first:], score.is_likeliest[first:])
                 result.base_bits.append(with_bases.astype(np.float16))
             done += len(stretch)
             progress("scoring", done / all_bases)

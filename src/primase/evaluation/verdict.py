@@ -28,9 +28,10 @@ def verdict(
         said.append(_against_counting(headline, of_kind["markov"], by_order, blocks))
     if "copy-mixture" in of_kind:
         said.append(_against(of_kind["copy-mixture"], "the copy mixture", blocks))
-    if not said:
+    is_beside_guessing = not said
+    if is_beside_guessing:
         said.append(_against(of_kind["uniform"], "uniform guessing", blocks))
-    if headline.bits_per_base > GUESSING and by_order is not None:
+    if headline.bits_per_base > GUESSING and not is_beside_guessing:
         said.append("it is worse than guessing")
     for ensemble in ensembles:
         if ensemble.kind == "with-copy-mixture":

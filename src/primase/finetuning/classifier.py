@@ -142,7 +142,10 @@ def last_states(loaded: LoadedModel, sequences: Sequence[list[np.ndarray]]) -> n
 
     def last(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         hidden = loaded.model.base_model(**inputs, use_cache=False).last_hidden_state
-        ends = (inputs["input_ids"] != loaded.model.config.pad_token_id).sum(dim=1) - 1
+        # The last place without padding, as transformers' heads choose it: the start token may be the padding token.
+        ids = inputs["input_ids"]
+        is_real = ids != loaded.model.config.pad_token_id
+        ends = (torch.arange(ids.shape[1], device=ids.device) * is_real).argmax(dim=1)
         return hidden[torch.arange(len(hidden), device=hidden.device), ends]
 
     for places, values in _batched(loaded, sequences, last):

@@ -80,6 +80,10 @@ def gather(
     missing = [part for part in MEASURED if part not in parts]
     if missing:
         on_note(_split_off(parts, missing, settings))
+        if task.kind == "regression":  # mean and deviation of the rows that are trained on
+            task = understand(parts["train"].records, settings.label, task.kind, None)
+            for part in parts.values():
+                part.targets = task.targets(part.records)
     parts = {name: parts[name] for name in PARTS}
     duplicates = _duplicates(parts, settings.remove_duplicates)
     for found in duplicates:
@@ -157,6 +161,9 @@ def _check(task: Task, parts: dict[str, Part]) -> None:
         if part.name == "train" and 0 in counts.values():
             label = next(name for name, count in counts.items() if not count)
             raise InputError(f"{part.source}: no training row of label {label!r} is left; give more rows of it")
+        if part.name == "train" and task.kind == "multi-label" and max(counts.values()) == len(part.records):
+            label = next(name for name, count in counts.items() if count == len(part.records))
+            raise InputError(f"{part.source}: all training rows have label {label!r}; give rows without it")
 
 
 def _label_counts(task: Task, targets: np.ndarray) -> dict[str, int]:

@@ -12,7 +12,7 @@ from primase.finetuning import card, classifier, cnn_rival, kmer_rival, model_tr
 from primase.finetuning.examples import MEASURED, Examples, gather
 from primase.finetuning.fit import Fitting
 from primase.finetuning.folder import FinetuningFolder
-from primase.finetuning.prediction_table import PredictionTable
+from primase.finetuning.prediction_table import PredictionTable, true_labels
 from primase.finetuning.results import Finetuning
 from primase.finetuning.settings import FinetuningSettings
 from primase.finetuning.verdict import Measured, compare, verdict
@@ -167,6 +167,5 @@ def _note_rows(rows: dict[str, TokenRows], body: LoadedModel, note: Callable[[st
 def _write_test_predictions(run: FinetuningFolder, examples: Examples, logits: np.ndarray) -> None:
     test = examples.test
     with PredictionTable.open(run.predictions_file, examples.task, truth=True) as table:
-        table.write(
-            [record.name for record in test.records], logits, truth=[";".join(record.labels) for record in test.records]
-        )
+        truth = true_labels(examples.task, test.records, test.targets)
+        table.write([record.name for record in test.records], logits, truth=truth)

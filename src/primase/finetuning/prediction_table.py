@@ -5,7 +5,6 @@ task that hold (probability above one half) are joined with ;.
 """
 
 import csv
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,22 +13,37 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from primase.errors import InputError, OutputExistsError
+from primase.errors import InputError
 from primase.finetuning.task import Task
+from primase.formats import LabelledRecord
+from primase.whole_files import refuse_existing, written_whole
 
 FORMATS = (".csv", ".tsv", ".parquet")
 SEPARATOR = ";"
 DIGITS = 6
+"""Decimals of a probability, significant digits of a value, which may be of any magnitude."""
 
 
 def refuse(output: Path, *, overwrite: bool) -> None:
     """Raises InputError for an ending that is not known, OutputExistsError where something is there that stays."""
     if output.suffix not in FORMATS:
         raise InputError(f"{output}: predictions are written as {', '.join(FORMATS)}; choose one of these endings")
-    if output.is_dir():
-        raise OutputExistsError(f"{output}: is a folder; choose another file")
-    if output.exists() and not overwrite:
-        raise OutputExistsError(f"{output}: already exists; choose another file or pass --overwrite")
+    refuse_existing(output, overwrite=overwrite)
+
+
+def true_labels(task: Task, records: Sequence[LabelledRecord], targets: np.ndarray) -> list[str]:
+    """What `predicted_labels` would give where all is right; of a regression the values as they were written."""
+    if task.kind == "regression":
+        return [record.labels[0] for record in records]
+    return predicted_labels(task, targets if task.kind == "multi-label" else np.eye(task.outputs)[targets])
+
+
+def _to_decimals(values: np.ndarray) -> list[float]:
+    return np.round(values, DIGITS).tolist()
+
+
+def _to_digits(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.{DIGITS}g}") for value in values]
 
 
 def predicted_labels(task: Task, probabilities: np.ndarray) -> list[str]:
@@ -56,8 +70,7 @@ class PredictionTable:
     def open(cls, output: Path, task: Task, *, truth: bool = False) -> Iterator["PredictionTable"]:
         """`truth`: with a column of the true labels."""
         table = cls(output, task, truth=truth)
-        partial = output.with_name(f".{os.getpid()}.partial.{output.name}")
-        try:
+        with written_whole(output) as partial:
             if output.suffix == ".parquet":
                 numbers = [name == "value" or name.startswith("probability_") for name in table.columns]
                 schema = pa.schema(
@@ -75,17 +88,15 @@ class PredictionTable:
                     writer.writerow(table.columns)
                     table._write = lambda columns: writer.writerows(zip(*columns, strict=True))
                     yield table
-            partial.replace(output)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def write(self, names: Sequence[str], logits: np.ndarray, truth: Sequence[str] | None = None) -> list[str]:
-        """Append rows; returns their predicted labels (none for a regression). Figures have six decimals."""
+        """Append rows; returns their predicted labels (none for a regression)."""
         probabilities = self.task.probabilities(logits)
         columns: list = [list(names), *([list(truth)] if truth is not None else [])]
         labels = [] if self.task.kind == "regression" else predicted_labels(self.task, probabilities)
         if labels:
             columns.append(labels)
-        columns.extend(np.round(column, DIGITS).tolist() for column in probabilities.T)
+        rounded = _to_digits if self.task.kind == "regression" else _to_decimals
+        columns.extend(rounded(column) for column in probabilities.T)
         self._write(columns)
         return labels

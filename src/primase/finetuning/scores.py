@@ -4,7 +4,8 @@ Each metric gives one value a row of `weights` (float64 [samples, rows], how oft
 metric itself. What has no value in a resample (a class that was not drawn) is NaN there and left out of the quantiles.
 Classes: Matthews correlation (Gorodkin 2004, for several classes), macro F1 (nil for a class that is neither there nor
 predicted), accuracy, and for several classes the mean of one against the rest of AUROC and average precision (AUPRC).
-Several labels: the mean over them of each. Values: Spearman, Pearson, and R2 (1 - squared error / variance).
+Several labels: the mean over them of each, F1 that of having the label. Values: Spearman, Pearson, and R2 (1 - squared
+error / variance).
 """
 
 import numpy as np
@@ -40,7 +41,7 @@ def measure(task: Task, targets: np.ndarray, logits: np.ndarray, weights: np.nda
         elif task.kind == "multi-label":
             decided = (logits > 0).astype(np.int64)
             by_label = [
-                _of_classes(decided[:, i], targets[:, i].astype(np.int64), _two(logits[:, i]), weights)
+                _of_classes(decided[:, i], targets[:, i].astype(np.int64), _two(logits[:, i]), weights, of_class=1)
                 for i in range(task.outputs)
             ]
             values = {name: _mean([label[name] for label in by_label]) for name in CLASS_METRICS}
@@ -98,25 +99,22 @@ def _two(logit: np.ndarray) -> np.ndarray:
 
 
 def _of_classes(
-    predicted: np.ndarray, true: np.ndarray, ranking: np.ndarray, weights: np.ndarray
+    predicted: np.ndarray, true: np.ndarray, ranking: np.ndarray, weights: np.ndarray, of_class: int | None = None
 ) -> dict[str, np.ndarray]:
-    """`ranking` [rows, classes]: by which the rows are ordered for AUROC and AUPRC."""
-    classes = ranking.shape[1]
-    confusion = np.zeros((len(weights), classes, classes))
-    for t in range(classes):
-        for p in range(classes):
-            confusion[:, t, p] = weights[:, (true == t) & (predicted == p)].sum(axis=1)
-    total = confusion.sum(axis=(1, 2))
-    right = np.trace(confusion, axis1=1, axis2=2)
-    of_true, of_predicted = confusion.sum(axis=2), confusion.sum(axis=1)
+    """`ranking` [rows, classes]: by which rows are ordered for AUROC and AUPRC. F1 is that of `of_class`, if given."""
+    classes = np.arange(ranking.shape[1])
+    is_true, is_predicted = true[:, None] == classes, predicted[:, None] == classes
+    # Of the confusion matrix only margins and diagonal: with a thousand classes a thousand of them fill the memory.
+    of_true, of_predicted, of_both = (weights @ are for are in (is_true, is_predicted, is_true & is_predicted))
+    total, right = weights.sum(axis=1), of_both.sum(axis=1)
     covariance = right * total - (of_true * of_predicted).sum(axis=1)
     scale = np.sqrt(total**2 - (of_predicted**2).sum(axis=1)) * np.sqrt(total**2 - (of_true**2).sum(axis=1))
-    f1 = 2 * np.diagonal(confusion, axis1=1, axis2=2) / (of_true + of_predicted)
-    ranked = [_ranked(ranking[:, c], true == c, weights) for c in ((1,) if classes == 2 else range(classes))]
+    f1 = np.nan_to_num(2 * of_both / (of_true + of_predicted))
+    ranked = [_ranked(ranking[:, c], true == c, weights) for c in ((1,) if len(classes) == 2 else classes)]
     auroc, auprc = _mean(ranked)
     return {
         "mcc": np.where(scale > 0, covariance / scale, 0.0),
-        "f1": np.nan_to_num(f1).mean(axis=1),
+        "f1": f1.mean(axis=1) if of_class is None else f1[:, of_class],
         "accuracy": right / total,
         "auroc": auroc,
         "auprc": auprc,

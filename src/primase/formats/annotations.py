@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from primase.errors import InputError
-from primase.formats.bed import read_bed
+from primase.formats.bed import browser_line, read_bed
 from primase.formats.bed import split as split_bed
 from primase.formats.genes import CLASSES
 from primase.formats.gff import read_gff
@@ -26,7 +26,6 @@ MAX_LINE_BYTES = 1 << 20
 _WANTED = "give GFF3, GTF or BED, plain or gzip"
 _STRANDS = (b"+", b"-", b".", b"?")
 _GTF_ATTRIBUTE = re.compile(rb'(?:^|;)\s*(?:gene_id|transcript_id)\s+"?[^=]')
-_BROWSER_LINES = (b"track ", b"track\t", b"browser ", b"browser\t")
 _NUMBER = re.compile(rb"-?[0-9]+")
 _ALLELES = re.compile(rb"[ACGTNacgtn.,*<>]+")
 _PREFIX = re.compile("chr", re.IGNORECASE)
@@ -109,7 +108,7 @@ def text_lines(stream: BinaryIO, source: str) -> Iterator[tuple[int, bytes]]:
             raise InputError(
                 f"{source}: line {number}: lines end in a lone carriage return; convert them with tr '\\r' '\\n'"
             )
-        if line and not line.isspace() and not line.startswith(_BROWSER_LINES):
+        if line and not line.isspace() and not browser_line(line):
             yield number, line
 
 

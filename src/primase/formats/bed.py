@@ -4,6 +4,7 @@ With 12 columns a line is a transcript: blocks are exons, and coding between thi
 name in column 4 is the class. Format: UCSC Genome Browser FAQ, Data File Formats.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
@@ -16,6 +17,9 @@ MAX_NAMES = 8
 """With more names than these, names are of single features and not of classes."""
 
 ANNOTATED, ELSEWHERE = "annotated", "elsewhere"
+
+browser_line = re.compile(rb"(track|browser)(\s|$)").match
+"""Whether a line is for a genome browser; a record may be called track1."""
 
 Layers = dict[str, list[Intervals]]
 Row = tuple[int, int, int, list[bytes]]

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from primase.errors import InputError
-from primase.formats.bed import checked_rows, split
+from primase.formats.bed import browser_line, checked_rows, split
 from primase.formats.names import name_of
 from primase.formats.opening import open_stream, require_file
-
-_NOT_FEATURES = (b"#", b"track", b"browser")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,8 @@ def read_bed_regions(file: str | Path) -> Iterator[BedRegion]:
     require_file(path)
     with open_stream(path) as stream:
         lines = ((number, line.rstrip(b"\r\n")) for number, line in enumerate(stream, 1))
-        rows = ((number, split(line)) for number, line in lines if line.strip() and not line.startswith(_NOT_FEATURES))
+        features = (row for row in lines if row[1].strip() and not (row[1].startswith(b"#") or browser_line(row[1])))
+        rows = ((number, split(line)) for number, line in features)
         number = 0
         for number, start, end, columns in checked_rows(rows, 0, source):
             if start == end:

@@ -8,6 +8,9 @@ from pathlib import Path
 from primase.errors import InputError
 from primase.formats.opening import open_seekable, open_stream, require_file
 
+LONGEST_CELL = 2**31 - 1
+"""Letters of a cell that csv takes: a table may hold whole sequences."""
+
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 Column = list[str | None]
@@ -26,6 +29,7 @@ def read_columns(file: str | Path, wanted: Sequence[str], optional: Sequence[str
         return _of_parquet(path, wanted, optional)
     if suffix not in DELIMITERS:
         raise InputError(f"{file}: not a table by its name; give a .csv, .tsv or .parquet file")
+    csv.field_size_limit(LONGEST_CELL)
     with open_stream(path) as stream, io.TextIOWrapper(stream, "utf-8", newline="") as text:
         try:
             return _of_text(csv.reader(text, delimiter=DELIMITERS[suffix], strict=True), path, wanted, optional)

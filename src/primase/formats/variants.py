@@ -104,10 +104,13 @@ class VariantFile:
             number += 1
             if "\0" in line:  # htslib would take it for the end of the line
                 raise InputError(f"{self.file}: record {number}: a NUL character in it; write the file again")
-            columns = line.split("\t")
-            if len(columns) != width:
+            columns, found = (
+                line.split("\t", 8),
+                line.count("\t") + 1,
+            )  # what is behind INFO is copied, be it 200,000 samples
+            if found != width:
                 raise InputError(
-                    f"{self.file}: record {number}: {len(columns)} columns where the header has {width}; correct the "
+                    f"{self.file}: record {number}: {found} columns where the header has {width}; correct the "
                     "line (columns are separated by tabs)"
                 )
             if not (columns[1].isascii() and columns[1].isdigit()):
@@ -152,8 +155,8 @@ def _htslib(file: Path) -> Iterator:
 class VariantWriter:
     """Writes records with further INFO fields. Use `writing_variants`."""
 
-    def __init__(self, file: Path, header: Sequence[str], fields: Sequence[InfoField]) -> None:
-        self._names = {field.name for field in fields}
+    def __init__(self, file: Path, header: Sequence[str], fields: Sequence[InfoField], replaced: Sequence[str]) -> None:
+        self._names = {field.name for field in fields} | set(replaced)
         self._out = open_to_write(file)
         self.is_sorted, self._last, self._seen, self.farthest = True, ("", -1), set(), 0
         ours = tuple(f"##INFO=<ID={name}," for name in self._names)
@@ -187,9 +190,14 @@ class VariantWriter:
 
 
 @contextmanager
-def writing_variants(file: Path, header: Sequence[str], fields: Sequence[InfoField]) -> Iterator[VariantWriter]:
-    """A writer to `file`: bgzip where it ends in .gz or .bgz, else text."""
-    writer = VariantWriter(file, header, fields)
+def writing_variants(
+    file: Path, header: Sequence[str], fields: Sequence[InfoField], replaced: Sequence[str] = ()
+) -> Iterator[VariantWriter]:
+    """A writer to `file`: bgzip where it ends in .gz or .bgz, else text.
+
+    INFO fields of the names of `fields` that are there already give way, and so do those of the names `replaced`.
+    """
+    writer = VariantWriter(file, header, fields, replaced)
     try:
         yield writer
     finally:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from primase.errors import InputError, OutputExistsError
+from primase.errors import InputError
 from primase.formats import read_records
 from primase.generation.constraints import Constraints, only_bases
 from primase.generation.draw import Drawer, Drawn
@@ -13,7 +13,7 @@ from primase.generation.results import GeneratedSequence, Generation
 from primase.generation.sampling import Sampling
 from primase.generation.yardsticks import SPECTRUM_BASES
 from primase.scoring import LoadedModel, load_model
-from primase.whole_files import refuse_unwritable, write_whole
+from primase.whole_files import refuse_existing, refuse_unwritable, write_whole
 
 LINE_BASES = 80
 BATCH_SEQUENCES = 64
@@ -140,10 +140,7 @@ def _checked_output(output: str | Path | None, *, overwrite: bool) -> Path | Non
     if output is None:
         return None
     output = Path(output)
-    if output.is_dir():
-        raise OutputExistsError(f"{output}: is a folder; choose another file")
-    if output.exists() and not overwrite:
-        raise OutputExistsError(f"{output}: already exists; pass --overwrite to replace it, or choose another file")
+    refuse_existing(output, overwrite=overwrite)
     return output
 
 

@@ -23,7 +23,7 @@ class GeneratedSequence(Result):
     gc_share: float
     """Of the whole sequence."""
     bits_per_base: float
-    """Of the whole sequence, by the model itself."""
+    """Of the drawn bases, by the model itself."""
     longest_copy_bases: int | None
     """Longest stretch of the drawn bases that stands letter for letter in the training genome, on either strand."""
 

@@ -95,21 +95,30 @@ class Rows:
                     allowed[row, token] = self._may_go_on(row, self._steps.state(int(after[token])), place)
 
     def _may_go_on(self, row: int, state: int, place: int) -> bool:
-        """Whether some bases lead from here through the fixed places ahead without completing a site."""
-        sites, sets, room = self._constraints.sites, self._sets[row], int(self._room[row])
-        while place < room and sets[place].item().bit_count() == 1:
-            state = sites.step(state, sets[place].item().bit_length() - 1)
-            place += 1
-            if state < 0:
-                return False
+        """Whether some bases lead from here through the fixed places ahead without completing a site.
+
+        Depth first, with a stack of its own: a motif may be longer than Python lets functions nest.
+        """
+        known = self._can_end[row]
+        waiting = [(state, place)] if (state, place) not in known else []
+        while waiting:
+            nexts = self._nexts(row, *waiting[-1])
+            asked = next((one for one in nexts or () if known.get(one) is not False), None)
+            if asked is not None and asked not in known:
+                waiting.append(asked)
+                continue
+            known[waiting.pop()] = nexts is None or asked is not None
+        return known[state, place]
+
+    def _nexts(self, row: int, state: int, place: int) -> list[tuple[int, int]] | None:
+        """State and place after each base that may stand here and completes no site; None with nothing fixed ahead."""
+        sites, room = self._constraints.sites, int(self._room[row])
         reach = min(place + sites.longest, room)
         if place >= room or self._fixed_before[row, reach] == self._fixed_before[row, place]:
-            return True
-        known = self._can_end[row]
-        if (state, place) not in known:
-            nexts = (sites.step(state, code) for code in range(4) if sets[place].item() >> code & 1)
-            known[state, place] = any(after >= 0 and self._may_go_on(row, after, place + 1) for after in nexts)
-        return known[state, place]
+            return None
+        allowed = int(self._sets[row, place])
+        afters = (sites.step(state, code) for code in range(4) if allowed >> code & 1)
+        return [(after, place + 1) for after in afters if after >= 0]
 
     def _begin_gc(self, plans: Sequence[Plan]) -> None:
         """Counts of what is given, and behind each place of what is certain to be G or C, and of what is free."""

@@ -25,7 +25,7 @@ from primase.pictures.drawing import (
 )
 from primase.pictures.results import LocusPicture
 from primase.scoring import LoadedModel, load_model
-from primase.whole_files import refuse_existing, written_whole
+from primase.whole_files import refuse_existing, refuse_unwritable, written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,6 +76,7 @@ def picture_locus(
                 f"{annotations}: nothing on record {place.record}; it names {', '.join(marks.records[:5])}: give the "
                 "annotations of this genome"
             )
+        refuse_unwritable(output)
         loaded = model if isinstance(model, LoadedModel) else load_model(model)
         loaded.refuse_rounding("a picture")
         reader = BaseValues(loaded, opened)
@@ -85,7 +86,6 @@ def picture_locus(
     if not known.any():
         raise InputError(f"region {place}: no A, C, G or T in it, so there is nothing that a model could predict")
     name = "(in memory)" if isinstance(model, LoadedModel) else str(model)
-    output.parent.mkdir(parents=True, exist_ok=True)
     lanes = 2 + (bases <= MOST_LETTERS) + (marks is not None)
     with (
         written_whole(output) as partial,

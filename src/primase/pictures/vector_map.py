@@ -13,7 +13,7 @@ from primase.formats.columns import Column, read_columns, require_column
 from primase.formats.vectors import VectorTable, read_vectors
 from primase.pictures.drawing import COLOURS, PALE_GREY, figure_to, legend_name, require_picture_name
 from primase.pictures.results import MapPicture
-from primase.whole_files import refuse_existing, written_whole
+from primase.whole_files import refuse_existing, refuse_unwritable, written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,6 +80,7 @@ def picture_map(
         )
     if labels is not None and colour_by is None:
         raise InputError(f"{labels}: name the column to colour by with --colour-by")
+    refuse_unwritable(output)
     progress("reading vectors", 0.0)
     table = read_vectors(vectors)
     column = _column(table, vectors, colour_by, labels) if colour_by is not None else None
@@ -87,7 +88,6 @@ def picture_map(
     projection = project(table.vectors, method, str(vectors))
     numbers = numbers_of(column) if column is not None else None
     groups = grouped(column) if column is not None and numbers is None else None
-    output.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(output) as partial, figure_to(partial, 7.6 if column is not None else 6, 5) as figure:
         draw_map(figure, projection, colour_by or "", numbers, groups)
     progress("projecting", 1.0)

@@ -29,7 +29,7 @@ def _scale(evaluation: Evaluation, shown: list[Predictor], width: float) -> Draw
     drawing = Drawing(width, height)
     values = [one.bits_per_base for one in shown]
     worst = min(max(values), GUESSING_BITS + 0.15)
-    best = min(min(values), evaluation.forward.low)
+    best = min(*values, evaluation.forward.low) if evaluation.forward.has_interval else min(values)
     pad = 0.04 * max(worst - best, 0.01)
     axis = Axis(worst + pad, best - pad, left, right)
     ticks = [-tick for tick in reversed(Axis(-axis.low, -axis.high, 0, 1).ticks(3 if narrow else 6))]
@@ -48,7 +48,7 @@ def _scale(evaluation: Evaluation, shown: list[Predictor], width: float) -> Draw
             drawing.text(place - 4, y + 4, "\N{BLACK LEFT-POINTING SMALL TRIANGLE}", f"label {kind}", "middle")
         else:
             drawing.circle(place, y, 6 if strong else 5, f"dot {kind}")
-        if one.kind == "model":
+        if one.kind == "model" and evaluation.forward.has_interval:
             low, high = axis.clipped(evaluation.forward.low), axis.clipped(evaluation.forward.high)
             drawing.line(low, y, high, y, "whisker")
         x, text_y, anchor = (0, y - 13, "start") if narrow else (left - 12, y + 4, "end")

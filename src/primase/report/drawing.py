@@ -115,7 +115,9 @@ def _round_step(rough: float) -> float:
 
 
 def decimals_of(ticks: Sequence[float]) -> int:
-    """Decimals that tell neighbouring ticks apart."""
+    """Decimals that tell neighbouring ticks apart; of a single one those that it has."""
+    if len(ticks) == 1:
+        return next(decimals for decimals in range(13) if round(ticks[0], decimals) == ticks[0])
     step = min((b - a for a, b in pairwise(ticks)), default=1.0)
     return max(0, -math.floor(math.log10(step) + 1e-9))
 

@@ -40,7 +40,10 @@ MEANINGS = {
         "looks for an earlier place where the last bases stood already, on either strand, and predicts what followed "
         "there, mixed with counting. It is what the best DNA compressors do, and good at repeats."
     ),
-    "untrained": "the same network before its first training step: what it knows without having read any DNA.",
+    "untrained": (
+        "the same network before its first training step, measured on a draw of the bases: what it knows without "
+        "having read any DNA."
+    ),
     "source": "the program that drew this simulated genome. On average nothing can predict its bases better.",
 }
 

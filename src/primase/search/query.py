@@ -11,14 +11,14 @@ from pydantic import ValidationError
 
 from primase.codec.fingerprint import model_sha256, tokenizer_sha256
 from primase.embedding import embed_stream, load
-from primase.errors import InputError, MissingFileError, ModelError, OutputExistsError
+from primase.errors import InputError, MissingFileError, ModelError
 from primase.formats import Record, read_records
 from primase.own_files import one_line, read_array, read_json
 from primase.scoring import LoadedModel
 from primase.search.faiss_library import faiss_library
 from primase.search.results import SearchHit, SearchIndex, SearchResult
 from primase.search.windows import Window, cut, directions
-from primase.whole_files import write_whole
+from primase.whole_files import refuse_existing, refuse_unwritable, write_whole
 
 
 def query(
@@ -42,20 +42,21 @@ def query(
     faiss, folder = faiss_library(), Path(index)
     if top < 1:
         raise InputError(f"top {top}: must be 1 or more")
-    if output is not None and Path(output).is_dir():
-        raise OutputExistsError(f"{output}: is a folder; choose another file")
-    if output is not None and Path(output).exists() and not overwrite:
-        raise OutputExistsError(f"{output}: already exists; pass --overwrite to replace it, or choose another file")
+    if output is not None:
+        refuse_existing(Path(output), overwrite=overwrite)
+        refuse_unwritable(Path(output))
     description = read_description(folder)
     records = _records(queries)
+    for record in records:
+        if not _cuts(record, description):
+            raise InputError(f"query {record.name}: A, C, G and T stand in less than half of it; remove it")
     loaded = load(model if model is not None else description.model, description.layer)
     loaded.refuse_rounding("search")
     _refuse_other_model(folder, description, loaded)
     held, table, centre = _read_index(faiss, folder, description)
     hits: list[SearchHit] = []
     for number, record in enumerate(records):
-        cuts = list(cut([record], description.window_bases, description.step_bases))
-        windows = _frames(cuts, loaded.encoder.regular_k)
+        windows = _frames(_cuts(record, description), loaded.encoder.regular_k)
         sequences = [one.sequence for one in windows]
         stream = embed_stream(loaded, sequences, layer=description.layer, both_strands=True)
         vectors = np.concatenate(list(stream))
@@ -72,7 +73,6 @@ def query(
         hits=hits,
     )
     if output is not None:
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(output), bed(result))
     return result
 
@@ -120,6 +120,11 @@ def _records(queries: str | Path | Sequence[str | Path] | Sequence[Record]) -> l
     if not isinstance(queries, str | Path) and all(isinstance(one, Record) for one in queries):
         return list(queries)
     return list(read_records(queries))
+
+
+def _cuts(record: Record, description: SearchIndex) -> list[Window]:
+    """As the genome was cut, and what was left out of it is left out here."""
+    return [one for one in cut([record], description.window_bases, description.step_bases) if one.is_known]
 
 
 def _frames(windows: list[Window], k: int | None) -> list[Window]:

@@ -42,6 +42,6 @@ def directions(vectors: np.ndarray, centre: np.ndarray) -> np.ndarray:
 
     Mean-pooled vectors of DNA share one large component that says nothing about likeness; without it cosines spread.
     """
-    moved = vectors - centre
-    lengths = np.linalg.norm(moved, axis=1, keepdims=True)
-    return np.ascontiguousarray(moved / np.maximum(lengths, 1e-12), np.float32)
+    moved = np.ascontiguousarray(vectors - centre, np.float32)
+    moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
+    return moved

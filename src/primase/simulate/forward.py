@@ -19,6 +19,8 @@ from primase.errors import InputError
 from primase.simulate.model import GenomeModel
 
 WINDOWS_AT_ONCE = 64  # enough to hide the cost of a numpy call, few enough for the processor's cache
+BASES_AT_ONCE = 2**24
+"""Padding included; each takes 9 bytes."""
 
 
 def surprisal_bits(model: GenomeModel, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -31,8 +33,9 @@ def surprisal_bits(model: GenomeModel, windows: Sequence[np.ndarray]) -> list[np
     longest_first = sorted(range(len(codes)), key=lambda number: -len(codes[number]))
     surprisals: list[np.ndarray] = [np.empty(0)] * len(codes)
     emissions = np.ascontiguousarray(np.moveaxis(model.emissions, 0, -1)).reshape(-1, model.states)
-    for start in range(0, len(codes), WINDOWS_AT_ONCE):
-        group = longest_first[start : start + WINDOWS_AT_ONCE]
+    while longest_first:
+        most = max(1, BASES_AT_ONCE // max(1, len(codes[longest_first[0]])))
+        group, longest_first = longest_first[: min(most, WINDOWS_AT_ONCE)], longest_first[min(most, WINDOWS_AT_ONCE) :]
         lengths = np.array([len(codes[number]) for number in group])
         padded = np.zeros((lengths[0], len(group)), np.uint8)
         for column, number in enumerate(group):

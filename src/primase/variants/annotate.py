@@ -24,6 +24,7 @@ FEWEST_LIKES = 5
 """With fewer random likes their spread says nothing."""
 
 MISMATCH = "PRIMASE_REF_MISMATCH"
+INDEL_Z = "PRIMASE_INDEL_Z"
 COLUMNS = {
     "record": str,
     "position": int,
@@ -58,7 +59,7 @@ def info_fields(model: str, layout: Layout, token_scores: bool, likes: int) -> l
     ]
     if likes:
         text = f"Indels: PRIMASE_LLR in standard deviations from the mean of {likes} random changes of the same lengths"
-        fields.insert(3, InfoField("PRIMASE_INDEL_Z", "A", "Float", f"{text} nearby ({model})"))
+        fields.insert(3, InfoField(INDEL_Z, "A", "Float", f"{text} nearby ({model})"))
     return fields
 
 
@@ -155,7 +156,7 @@ def _info(alleles: list[Allele], likes: int) -> dict[str, str | None]:
         "PRIMASE_LLR_REV": info_values(allele.reverse_nats for allele in alleles),
     }
     if likes and any(allele.likes for allele in alleles):
-        values["PRIMASE_INDEL_Z"] = info_values(allele.indel_z for allele in alleles)
+        values[INDEL_Z] = info_values(allele.indel_z for allele in alleles)
     if alleles[0].status == REF_MISMATCH:
         values[MISMATCH] = None
     return values

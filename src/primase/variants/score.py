@@ -14,7 +14,7 @@ from primase.formats.output_tables import TABLE_SUFFIXES, require_table_name, wr
 from primase.formats.variants import index_variants, writing_variants
 from primase.scoring import LoadedModel, load_model
 from primase.variants.alleles import SCORED
-from primase.variants.annotate import COLUMNS, Progress, annotate, info_fields
+from primase.variants.annotate import COLUMNS, INDEL_Z, Progress, annotate, info_fields
 from primase.variants.layout import layout_for
 from primase.variants.picture import require_picture, write_picture
 from primase.variants.result import ScoreResult
@@ -135,21 +135,24 @@ class _Task:
         fields = info_fields(self.model, self.scorer.layout, token_scores, likes)
         with ExitStack() as stack:
             writer = index = None
+            files = self._tables(stack)
             if self.outputs.vcf and processes.is_main():
                 partial = stack.enter_context(written_whole(self.outputs.vcf))
-                writer = stack.enter_context(writing_variants(partial, survey.variants.header, fields))
-            tally = annotate(
-                survey.variants,
-                self.genome,
-                self.scorer,
-                likes=likes,
-                alternatives=survey.alternatives,
-                writer=writer,
-                tables=self._tables(stack, COLUMNS),
-                progress=self.progress,
-            )
+            with ExitStack() as writing:  # all files are complete when it ends, and then take their places
+                if self.outputs.vcf and processes.is_main():
+                    header = survey.variants.header
+                    writer = writing.enter_context(writing_variants(partial, header, fields, replaced=[INDEL_Z]))
+                tally = annotate(
+                    survey.variants,
+                    self.genome,
+                    self.scorer,
+                    likes=likes,
+                    alternatives=survey.alternatives,
+                    writer=writer,
+                    tables=[writing.enter_context(writing_table(file, COLUMNS)) for file in files],
+                    progress=self.progress,
+                )
             if writer:
-                writer.close()
                 index = stack.enter_context(_indexed(partial, self.outputs.vcf, writer.is_sorted, writer.farthest))
         tally = processes.by_main(lambda: tally)
         counts = {status: count for status, count in tally.statuses.items() if status != SCORED}
@@ -172,7 +175,8 @@ class _Task:
     def regions(self, regions: list[Region], token_scores: bool) -> ScoreResult:
         begun = time.perf_counter()
         with ExitStack() as stack:
-            tables = self._tables(stack, SATURATION_COLUMNS)
+            files = self._tables(stack)
+            tables = [stack.enter_context(writing_table(file, SATURATION_COLUMNS)) for file in files]
             found = saturate(self.genome, self.scorer, regions, tables=tables, progress=self.progress)
             found = processes.by_main(lambda: found)
             if not found.alternatives:
@@ -191,10 +195,10 @@ class _Task:
             mean_llr_nats=found.total_nats / found.scored if found.scored else None,
         )
 
-    def _tables(self, stack: ExitStack, columns: dict[str, type]) -> list:
+    def _tables(self, stack: ExitStack) -> list[Path]:
+        """What to write the tables to; they take their places as the stack ends."""
         return [
-            stack.enter_context(writing_table(stack.enter_context(written_whole(file)), columns))
-            for file in (self.outputs.tables if processes.is_main() else ())
+            stack.enter_context(written_whole(file)) for file in (self.outputs.tables if processes.is_main() else ())
         ]
 
     def _result(self, token_scores: bool, begun: float, **counts) -> ScoreResult:
