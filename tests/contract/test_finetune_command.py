@@ -123,7 +123,7 @@ MISTAKES = {
     "too few rows": (
         "sequence,label\nACGT,1\nACGA,0\n",
         [],
-        "t.csv: no row is left for the validation part; give more rows",
+        "t.csv: all rows of the train part have label '0'; give others",
     ),
     "an unknown task": ("sequence,label\nACGT,1\n", ["--task", "fun"], "--task: input should be 'binary'"),
     "an unknown method": ("sequence,label\nACGT,1\n", ["--method", "magic"], "--method: input should be 'full'"),
