@@ -104,10 +104,8 @@ class VariantFile:
             number += 1
             if "\0" in line:  # htslib would take it for the end of the line
                 raise InputError(f"{self.file}: record {number}: a NUL character in it; write the file again")
-            columns, found = (
-                line.split("\t", 8),
-                line.count("\t") + 1,
-            )  # what is behind INFO is copied, be it 200,000 samples
+            columns = line.split("\t", 8)  # what is behind INFO is copied as it is, be it 200,000 samples
+            found = line.count("\t") + 1
             if found != width:
                 raise InputError(
                     f"{self.file}: record {number}: {found} columns where the header has {width}; correct the "
