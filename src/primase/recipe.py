@@ -121,7 +121,8 @@ class ModelSettings(Settings):
     """Fresh weights. pairs: embedding and output layer begin at what counting pairs of tokens in the training part
     predicts, which saves the first steps of a model with a large vocabulary."""
     attention: Literal["primase", "sdpa", "eager", "flash_attention_2", "flex_attention"] = "primase"
-    """How attention is computed; the result is the same. primase: sdpa but in bf16 on a CPU, where that is slow."""
+    """How attention is computed; the result is the same. primase: sdpa but on a CPU, where that is slow in bf16 and
+    where `compile` builds what is quicker in fp32 too."""
     experts: Literal["primase", "eager", "grouped_mm", "batched_mm"] = "primase"
     """How the products of a mixture of experts are computed; the result is the same. primase: grouped_mm but on a CPU,
     where products of few shapes are quicker."""
@@ -168,7 +169,7 @@ class TrainingSettings(Settings):
     """auto: bf16 autocast where the hardware has it, fp32 elsewhere. Weights are kept in fp32."""
     compile: Literal["auto", "yes", "no"] = "auto"
     """The layers through torch.compile: a minute at the start for a quicker step. auto: where that pays, in a run of
-    more than some minutes on a CPU with bf16 and a C++ compiler."""
+    more than some minutes on a CPU of x86 (AVX2) with a C++ compiler."""
     sharding: Literal["none", "fsdp2"] = "none"
     """In several processes. none: each has the whole model (DDP); fsdp2: each has a shard of weights and optimizer."""
     evaluate_every: Steps | Literal["epoch", "never"] = "epoch"

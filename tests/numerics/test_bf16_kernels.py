@@ -7,7 +7,7 @@ import torch
 from test_fast_step import MODELS, batch, fresh_model, gradients, relative
 from torch import nn
 
-from primase.models import bf16_kernels, short_attention
+from primase.models import kernels, short_attention
 from primase.models.compiling import compile_layers
 from tests.kernels import needs_kernels, skip_without_kernels
 
@@ -15,8 +15,8 @@ pytestmark = needs_kernels
 
 
 @pytest.fixture(scope="module", autouse=True)
-def kernels():
-    bf16_kernels.build()
+def built():
+    kernels.build()
     skip_without_kernels()
 
 
@@ -48,7 +48,7 @@ def test_experts(tokens, per_token):
     exact = [part.requires_grad_() for part in exact]
     ours = [part.detach().clone().requires_grad_() for part in exact]
     expected = plain_experts(exact[0], chosen, *exact[1:])
-    got = bf16_kernels.silu_experts(ours[0], chosen, *ours[1:])
+    got = kernels.silu_experts(ours[0], chosen, *ours[1:])
     assert difference(got, expected) < 0.01
     gradient = torch.randn_like(expected)
     expected.backward(gradient)
@@ -82,7 +82,7 @@ def test_attention(case):
     query, key, value = (part.transpose(1, 2) for part in exact)
     shared = [part.repeat_interleave(heads // key_heads, dim=1) for part in (key, value)]
     expected = nn.functional.scaled_dot_product_attention(query, *shared, attn_mask=seen).transpose(1, 2)
-    got = bf16_kernels.attention(*(part.transpose(1, 2) for part in ours), seen if padding else None, width**-0.5)
+    got = kernels.attention(*(part.transpose(1, 2) for part in ours), seen if padding else None, width**-0.5)
     counted = real[:, :, None, None]
     assert difference(got * counted, torch.where(counted, expected, 0)) < 0.01
     gradient = torch.randn_like(expected) * counted
@@ -94,7 +94,7 @@ def test_attention(case):
 
 def test_queries_that_see_nothing_give_zeros_and_no_gradient():
     parts = [torch.randn(1, 2, 6, 32).to(torch.bfloat16).requires_grad_() for _ in range(3)]
-    got = bf16_kernels.attention(*parts, torch.zeros(1, 1, 6, 6, dtype=torch.bool), 1.0)
+    got = kernels.attention(*parts, torch.zeros(1, 1, 6, 6, dtype=torch.bool), 1.0)
     got.sum().backward()
     assert float(got.abs().max()) == 0
     assert all(float(part.grad.abs().max()) == 0 for part in parts)
@@ -104,9 +104,9 @@ def test_queries_that_see_nothing_give_zeros_and_no_gradient():
 def test_the_output_layer_rounds_its_factors_and_not_its_sums(tokens, out, width):
     torch.manual_seed(4)
     hidden, weight = torch.randn(2, tokens, width), torch.randn(out, width)
-    assert bf16_kernels.takes_linear(weight) and not bf16_kernels.takes_linear(weight[:-1])
+    assert kernels.takes_linear(weight) and not kernels.takes_linear(weight[:-1])
     rounded = hidden.to(torch.bfloat16).double() @ weight.to(torch.bfloat16).double().T
-    got = bf16_kernels.linear(hidden, weight)
+    got = kernels.linear(hidden, weight)
     assert got.dtype == torch.float32 and difference(got, rounded.float()) < 1e-5
 
 
@@ -116,9 +116,9 @@ def attend(value_width=64, **options):
     query, key = (torch.randn(2, 4, 40, 64) for _ in range(2))
     value = torch.randn(2, 4, 40, value_width)
     called = []
-    kernel = bf16_kernels.attention
+    kernel = kernels.attention
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        patch.setattr(bf16_kernels, "attention", lambda *arguments: called.append(1) or kernel(*arguments))
+        patch.setattr(kernels, "attention", lambda *arguments: called.append(1) or kernel(*arguments))
         module = SimpleNamespace(is_causal=True, num_key_value_groups=1)
         ours = short_attention.attention_forward(module, query, key, value, None, **options)[0]
     with torch.inference_mode():
@@ -143,7 +143,7 @@ def test_scores_that_are_no_numbers_are_seen():
         parts = [torch.randn(1, 2, 6, 32).to(torch.bfloat16) for _ in range(3)]
         parts[0][0, :, 2, 0] = bad
         parts[1].abs_()
-        got = bf16_kernels.attention(*parts, None, 1.0)
+        got = kernels.attention(*parts, None, 1.0)
         assert got[0, 2, 0].isnan().all()
         assert got[0, 3].isfinite().all()
 
@@ -174,8 +174,8 @@ def test_compiled_layers_in_bf16_are_as_near_to_fp32_as_stock_bf16(name, monkeyp
     used = []
 
     def note(kernel):
-        theirs = getattr(bf16_kernels, kernel)
-        monkeypatch.setattr(bf16_kernels, kernel, lambda *parts: used.append(kernel) or theirs(*parts))
+        theirs = getattr(kernels, kernel)
+        monkeypatch.setattr(kernels, kernel, lambda *parts: used.append(kernel) or theirs(*parts))
 
     note("attention")
     note("silu_experts")

@@ -1,5 +1,6 @@
 """Rows one after the other without padding, beside the same rows padded."""
 
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ from test_fast_step import IGNORED, MODELS, batch, fresh_model, relative
 from torch import nn
 
 from primase.corpus.rows import next_tokens
-from primase.models import bf16_kernels, losses, packing
+from primase.models import kernels, losses, packing
 from primase.models.compiling import compile_layers
 from primase.models.packing import packed
 from primase.training.metrics import RouterHealth
@@ -29,8 +30,8 @@ def filled_up_and_priced_in_portions(monkeypatch):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def kernels():
-    bf16_kernels.build()
+def built():
+    kernels.build()
     skip_without_kernels()
 
 
@@ -47,10 +48,14 @@ def padded(padding_side="right"):
     return {"input_ids": ids, "attention_mask": mask, "targets": targets, "labels": ids.masked_fill(mask == 0, IGNORED)}
 
 
+def perhaps_packed(model, inputs, is_packed):
+    return packed(model, inputs, IGNORED, torch.bfloat16) if is_packed else nullcontext(inputs)
+
+
 def gradients(model, inputs, *, autocast=True, is_packed=True):
     with (
         torch.autocast("cpu", torch.bfloat16, enabled=autocast),
-        packed(model, inputs, IGNORED, in_bf16=autocast and is_packed) as given,
+        perhaps_packed(model, inputs, autocast and is_packed) as given,
     ):
         nats, outputs = losses.batch_nats(model, given, IGNORED, unwrapped=model)
     loss = nats + (outputs.aux_loss if getattr(outputs, "aux_loss", None) is not None else 0.0)
@@ -88,7 +93,7 @@ def test_padding_on_the_left_predicts_the_first_token_packed_too(model):
     inputs["targets"] = next_tokens(inputs["labels"])
     found = []
     for is_packed in (False, True):
-        with packed(model(), inputs, IGNORED, in_bf16=is_packed) as given:
+        with perhaps_packed(model(), inputs, is_packed) as given:
             assert (given["input_ids"].shape[0] == 1) is is_packed
             assert sorted(given["targets"][given["targets"] != IGNORED].tolist()) == sorted(
                 inputs["targets"][inputs["targets"] != IGNORED].tolist()
@@ -111,7 +116,7 @@ def test_a_row_sees_nothing_of_the_others(model):
         with (
             torch.inference_mode(),
             torch.autocast("cpu", torch.bfloat16),
-            packed(trained, inputs, IGNORED, in_bf16=True) as given,
+            packed(trained, inputs, IGNORED, torch.bfloat16) as given,
         ):
             names = ("input_ids", "attention_mask", "position_ids")
             return trained.model(**{name: given[name] for name in names}, use_cache=False)[0][0, 12:32]
@@ -122,7 +127,7 @@ def test_a_row_sees_nothing_of_the_others(model):
 def test_what_a_packed_batch_holds(monkeypatch):
     monkeypatch.setitem(MODELS, "wide", MODELS["dense"] | WIDE)
     inputs = padded()
-    with packed(fresh_model("wide", "primase"), inputs, IGNORED, in_bf16=True) as given:
+    with packed(fresh_model("wide", "primase"), inputs, IGNORED, torch.bfloat16) as given:
         assert packing.mask().tolist() == [0, 12, 32, *range(41, 49)]
     rows = [row[mask.bool()].tolist() for row, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
     ids = [token for row in rows for token in row]
@@ -140,7 +145,7 @@ def test_full_rows_are_not_filled_up(monkeypatch):
     monkeypatch.setitem(MODELS, "wide", MODELS["dense"] | WIDE)
     ids = torch.arange(3, 33).view(2, 15)
     inputs = {"input_ids": ids, "labels": ids, "targets": ids}
-    with packed(fresh_model("wide", "primase"), inputs, IGNORED, in_bf16=True) as given:
+    with packed(fresh_model("wide", "primase"), inputs, IGNORED, torch.bfloat16) as given:
         assert given["input_ids"].tolist() == [list(range(3, 33))]
         assert packing.mask().tolist() == [0, 15, 30]
 
@@ -148,12 +153,12 @@ def test_full_rows_are_not_filled_up(monkeypatch):
 def test_the_tokens_that_experts_get_are_counted_alike(monkeypatch):
     monkeypatch.setitem(MODELS, "wide", MODELS["two experts a token, balanced"] | WIDE)
     loads = []
-    for in_bf16 in (False, True):
+    for is_packed in (False, True):
         model = fresh_model("wide", "primase")
         health = RouterHealth(model, 6)
         with (
             torch.autocast("cpu", torch.bfloat16),
-            packed(model, padded(), IGNORED, in_bf16=in_bf16) as given,
+            perhaps_packed(model, padded(), is_packed) as given,
             health.counting(given["labels"] != IGNORED),
         ):
             losses.batch_nats(model, given, IGNORED, unwrapped=model)
@@ -175,22 +180,22 @@ def test_the_tokens_that_experts_get_are_counted_alike(monkeypatch):
 def test_what_the_kernel_does_not_know_is_padded(other, monkeypatch):
     monkeypatch.setitem(MODELS, "wide", MODELS["dense"] | WIDE | other)
     inputs = padded()
-    with packed(fresh_model("wide", "primase"), inputs, IGNORED, in_bf16=True) as given:
+    with packed(fresh_model("wide", "primase"), inputs, IGNORED, torch.bfloat16) as given:
         assert given is inputs
 
 
 def test_long_rows_are_padded(monkeypatch):
-    monkeypatch.setattr(bf16_kernels, "LONGEST_ROW", 19)
+    monkeypatch.setattr(kernels, "LONGEST_ROW", 19)
     monkeypatch.setitem(MODELS, "wide", MODELS["dense"] | WIDE)
     inputs = padded()
-    with packed(fresh_model("wide", "primase"), inputs, IGNORED, in_bf16=True) as given:
+    with packed(fresh_model("wide", "primase"), inputs, IGNORED, torch.bfloat16) as given:
         assert given is inputs
 
 
 def test_stock_attention_is_padded(monkeypatch):
     monkeypatch.setitem(MODELS, "wide", MODELS["dense"] | WIDE)
     inputs = padded()
-    with packed(fresh_model("wide", "sdpa"), inputs, IGNORED, in_bf16=True) as given:
+    with packed(fresh_model("wide", "sdpa"), inputs, IGNORED, torch.bfloat16) as given:
         assert given is inputs
 
 
@@ -200,14 +205,14 @@ def test_rows_of_any_length_are_attended_to_one_by_one():
     starts = torch.tensor([0, *lengths]).cumsum(0)
     parts = [torch.randn(1, sum(lengths), some, width).to(torch.bfloat16) for some in (heads, key_heads, key_heads)]
     ours = [part.clone().requires_grad_() for part in parts]
-    got = bf16_kernels.attention(*(part.transpose(1, 2) for part in ours), None, 0.2, starts)
+    got = kernels.attention(*(part.transpose(1, 2) for part in ours), None, 0.2, starts)
     gradient = torch.randn(got.shape).to(torch.bfloat16)
     got.backward(gradient)
     for first, last in pairwise(starts):
         if first == last:
             continue
         row = [part[:, first:last].clone().requires_grad_() for part in parts]
-        alone = bf16_kernels.attention(*(part.transpose(1, 2) for part in row), None, 0.2)
+        alone = kernels.attention(*(part.transpose(1, 2) for part in row), None, 0.2)
         alone.backward(gradient[:, first:last])
         assert torch.equal(got[:, first:last], alone)
         for whole, part in zip(ours, row, strict=True):
@@ -221,10 +226,10 @@ def test_the_gradient_of_a_softmax(tokens):
     exact = logits.double().requires_grad_()
     expected = nn.functional.cross_entropy(exact, targets, reduction="none")
     expected.sum().backward()
-    assert bf16_kernels.takes_logits(logits)
+    assert kernels.takes_logits(logits)
     for other in (logits[:, :-1].clone(), torch.zeros(2, 128, dtype=torch.bfloat16)[:, :64], logits.float()):
-        assert not bf16_kernels.takes_logits(other)
-    nats = bf16_kernels.softmax_gradient(logits, targets)
+        assert not kernels.takes_logits(other)
+    nats = kernels.softmax_gradient(logits, targets)
     assert torch.allclose(nats, expected, rtol=1e-5, atol=1e-5)
     assert float((logits - exact.grad).abs().max()) < 2**-8 * float(exact.grad.abs().max())
 
@@ -233,5 +238,5 @@ def test_the_gradient_of_a_softmax(tokens):
 def test_logits_that_are_no_numbers_are_seen(bad):
     logits = torch.zeros(3, 64, dtype=torch.bfloat16)
     logits[1, 5] = bad
-    nats = bf16_kernels.softmax_gradient(logits, torch.tensor([0, 1, 2]))
+    nats = kernels.softmax_gradient(logits, torch.tensor([0, 1, 2]))
     assert nats.isnan().tolist() == [False, True, False]

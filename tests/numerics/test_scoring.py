@@ -143,8 +143,8 @@ assert (config._attn_implementation, config._experts_implementation) == ("primas
 used = []
 of_experts = expert_products._silu_experts
 expert_products._silu_experts = lambda *arguments: used.append(arguments[-1]) or of_experts(*arguments)
-kernel = expert_products.bf16_kernels.silu_experts
-expert_products.bf16_kernels.silu_experts = lambda *arguments: used.append("kernel") or kernel(*arguments)
+kernel = expert_products.kernels.silu_experts
+expert_products.kernels.silu_experts = lambda *arguments: used.append("kernel") or kernel(*arguments)
 (score,) = score_windows(loaded, [np.frombuffer(b"ACGT" * 20, np.uint8)])
 print({{str(one) for one in used}} <= {{"kernel", "torch.bfloat16"}} and len(used) > 0)
 """

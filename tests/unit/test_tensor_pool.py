@@ -6,10 +6,10 @@ import sys
 import pytest
 import torch
 
-from primase.models.compiling import can_compile
+from primase.models.compiling import has_compiler
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or not can_compile(torch.device("cpu")), reason="needs Linux and a C++ compiler"
+    sys.platform != "linux" or not has_compiler(torch.device("cpu")), reason="needs Linux and a C++ compiler"
 )
 
 BEGIN = """

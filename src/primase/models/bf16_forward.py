@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from primase.models import bf16_kernels, routers, tensor_pool
+from primase.models import kernels, routers, tensor_pool
 from primase.models.build import is_mixture, register_products
-from primase.models.compiling import can_compile
+from primase.models.compiling import has_compiler
 
 
 def take_kernels(model: PreTrainedModel) -> None:
@@ -30,8 +30,8 @@ def take_kernels(model: PreTrainedModel) -> None:
         if type(module).__name__.endswith("RotaryEmbedding"):
             # In fp32 they would make queries and keys fp32 until these are rounded again: a tenth of the time.
             module.register_forward_hook(_rounded_angles)
-    if can_compile(model.device):
-        bf16_kernels.build()
+    if has_compiler(model.device):
+        kernels.build()
         tensor_pool.install()
 
 
@@ -43,8 +43,8 @@ def rounded(model: PreTrainedModel) -> Iterator[None]:
 
     def forward(hidden: torch.Tensor) -> torch.Tensor:
         with torch.autocast(kind, enabled=False):
-            if has_kernel and bf16_kernels.takes_linear(head.weight):
-                return bf16_kernels.linear(hidden.float(), head.weight)
+            if has_kernel and kernels.takes_linear(head.weight):
+                return kernels.linear(hidden.float(), head.weight)
             return type(head).forward(head, hidden.float())
 
     if head is not None:

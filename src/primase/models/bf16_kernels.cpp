@@ -5,23 +5,14 @@
 // of one core: a block of at most ROWS choices, or QUERIES queries, at a time. A choice is one token at one of its experts;
 // choices are sorted by expert, `order` says which choice stands where and `first` where each expert's choices begin.
 
-#include <ATen/cpu/vec/functional.h>
-#include <ATen/cpu/vec/vec.h>
 #include <ATen/native/CPUBlas.h>
-#include <c10/core/CPUAllocator.h>
 
-#include <omp.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <exception>
 #include <vector>
 
 namespace {
 
 using at::BFloat16;
-using Floats = at::vec::Vectorized<float>;
 using Halves = at::vec::Vectorized<BFloat16>;
 
 constexpr int64_t ROWS = 64;            // choices of a block
@@ -33,26 +24,6 @@ constexpr float NOTHING = -1e30f;       // the score of a key that is not seen; 
 
 int64_t filled(int64_t rows) {
   return (rows + TILE - 1) / TILE * TILE;
-}
-
-// Memory of tensors.
-template <typename T>
-class Array {
- public:
-  Array() = default;
-  explicit Array(int64_t size) : data_(c10::GetCPUAllocator()->allocate(size * sizeof(T))) {}
-
-  T* get() const {
-    return static_cast<T*>(data_.get());
-  }
-
- private:
-  c10::DataPtr data_;
-};
-
-template <typename T>
-Array<T> uninitialised(int64_t size) {
-  return Array<T>(size);
 }
 
 void convert(const float* from, BFloat16* to, int64_t size) {
@@ -112,15 +83,6 @@ void product(
 
 void product(int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t stride, const BFloat16* b, float* c, bool adds) {
   product(m, n, k, a, stride, b, n, c, adds);
-}
-
-float total(Floats numbers) {
-  return at::vec::vec_reduce_all<float>([](Floats& a, Floats& b) { return a + b; }, numbers);
-}
-
-// Not a number where one of them is none.
-float greatest(Floats numbers) {
-  return at::vec::vec_reduce_all<float>([](Floats& a, Floats& b) { return at::vec::maximum(a, b); }, numbers);
 }
 
 Floats sigmoid(Floats x) {
@@ -404,24 +366,6 @@ extern "C" void softmax_gradient(
 
 namespace {
 
-constexpr int64_t QUERIES = 64;            // of a block
-constexpr int64_t LANES = Floats::size();  // of a vector; numbers of tokens are filled up to a multiple of it
-
-int64_t in_lanes(int64_t tokens) {
-  return (tokens + LANES - 1) / LANES * LANES;
-}
-
-// [rows, heads, tokens, head width] with these numbers between neighbours; those of a head's width are side by side.
-template <typename T>
-struct Heads {
-  T* first;
-  int64_t row, head, token;
-
-  T* at(int64_t r, int64_t h, int64_t t) const {
-    return first + r * row + h * head + t * token;
-  }
-};
-
 // Rows of a head one after the other, zeros behind them.
 void collect(
     const Heads<const BFloat16>& from, int64_t row, int64_t head, int64_t token, int64_t tokens, int64_t filled,
@@ -431,47 +375,11 @@ void collect(
   std::fill(to + tokens * width, to + filled * width, BFloat16(0));
 }
 
-// Bring the beginnings of those rows into the cache: they lie apart, and the processor does not see what comes next.
-template <typename T, int for_writing = 0>
-void prefetch(const Heads<T>& from, int64_t row, int64_t head, int64_t token, int64_t tokens) {
-  for (int64_t i = 0; i < tokens; i++) __builtin_prefetch(from.at(row, head, token + i), for_writing);
-}
-
 // B of the transpose of `rows` [tokens, width].
 void transpose_pairs(const BFloat16* rows, BFloat16* to, int64_t tokens, int64_t width) {
   at::vec::transpose_mxn<float>(
       reinterpret_cast<const float*>(rows), width / 2, reinterpret_cast<float*>(to), tokens, tokens, width / 2);
 }
-
-// The rows of a batch: all of one length and one after another, or, with `starts` [rows + 1], of any length in one row.
-struct Rows {
-  const int64_t* starts;
-  int64_t tokens;  // of a row, or of all
-
-  int64_t index(int64_t row) const {
-    return starts ? 0 : row;
-  }
-
-  int64_t first(int64_t row) const {
-    return starts ? starts[row] : 0;
-  }
-
-  int64_t length(int64_t row) const {
-    return starts ? starts[row + 1] - starts[row] : tokens;
-  }
-
-  int64_t longest(int64_t rows) const {
-    int64_t most = 0;
-    for (int64_t row = 0; row < rows; row++) most = std::max(most, length(row));
-    return most;
-  }
-
-  // Heads of keys that a thread takes at a time: those of a row, since each has the next one brought into the cache; one
-  // where there are few rows.
-  int64_t chunk(int64_t rows, int64_t key_heads) const {
-    return rows >= 4 * omp_get_max_threads() ? key_heads : 1;
-  }
-};
 
 // What the queries of a row see, for all its heads.
 class Mask {
@@ -519,10 +427,6 @@ class Mask {
 // exp(scores - shift); of a query that sees nothing zeros.
 Floats shifted_exp(Floats scores, float shift) {
   return shift <= NOTHING / 2 ? Floats(0.0f) : (scores - Floats(shift)).exp_u20();
-}
-
-void clear(float* numbers, int64_t size) {
-  for (int64_t i = 0; i < size; i += LANES) Floats(0.0f).store(numbers + i);
 }
 
 }  // namespace

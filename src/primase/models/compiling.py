@@ -4,22 +4,36 @@ The layers are compiled one by one, once for all that are alike, for any number 
 checkpoints stay as they are.
 """
 
+from functools import cache
+
 import torch
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 from transformers import PreTrainedModel
 
 from primase.errors import MissingExtraError
-from primase.models import bf16_kernels, routers, tensor_pool
+from primase.models import kernels, routers, tensor_pool
 
 
-def can_compile(device: torch.device) -> bool:
-    """Whether there is what torch.compile needs: a C++ compiler for a CPU."""
+def has_compiler(device: torch.device) -> bool:
+    """Whether there is a C++ compiler, for a CPU."""
     if device.type != "cpu":
         return True
     try:
         get_cpp_compiler()
     except InvalidCxxCompiler:
+        return False
+    return True
+
+
+@cache
+def can_compile(device: torch.device) -> bool:
+    """Whether there is all that torch.compile needs, which takes seconds to try: for a CPU also Python's headers."""
+    if device.type != "cpu":
+        return True
+    try:
+        torch.compile(lambda numbers: numbers.exp())(torch.ones(16))
+    except Exception:  # of the compiler, of what loads its result: torch has several types of its own for them
         return False
     return True
 
@@ -30,18 +44,18 @@ def prepare_layers(model: PreTrainedModel, *, is_compiled: bool) -> None:
     if is_compiled:
         compile_layers(model)
     else:
-        bf16_kernels.put_away()
+        kernels.put_away()
 
 
 def compile_layers(model: PreTrainedModel) -> None:
-    """Compile each layer on its first pass, which takes a minute. Raises MissingExtraError without a C++ compiler."""
+    """Compile each layer on its first pass, which takes a minute. Raises MissingExtraError where that fails."""
     if not can_compile(model.device):
         raise MissingExtraError(
-            "training.compile is yes, which needs a C++ compiler; install g++ (sudo apt-get install g++; on macOS "
-            "xcode-select --install), or set training.compile=no"
+            "training.compile is yes, which needs a C++ compiler and the headers of Python; install them (sudo apt-get "
+            "install g++ python3-dev; on macOS xcode-select --install), or set training.compile=no"
         )
     if model.device.type == "cpu":
-        bf16_kernels.build()
+        kernels.build()
         tensor_pool.install()
     torch._dynamo.reset()  # what was compiled for other models counts against a limit, beyond which nothing is
     for module in model.modules():

@@ -6,7 +6,7 @@ on a processor, and for experts of another build, transformers' own `grouped_mm`
 oneDNN compiles a bf16 product anew for each shape, and an expert has another number of tokens each time: a third of the
 stock step's time goes there. A product of few tokens also reaches a fraction of what the processor can do. Here experts
 with about as many tokens form a group: their tokens are filled up with zeros to one of few numbers, and one batched
-product takes them all. Where the kernels of `bf16_kernels` are built, they do it instead.
+product takes them all. Where the kernels for bf16 are built (`kernels`), they do it instead.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ from torch.nn import functional
 from transformers.activations import SiLUActivation
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, _default_apply_gate, grouped_mm_experts_forward
 
-from primase.models import bf16_kernels
+from primase.models import kernels
 
 BF16_MULTIPLE = 32
 """Tokens of an expert are filled up to a multiple of it in bf16."""
@@ -180,8 +180,8 @@ def experts_forward(
     if not _is_silu_on_processor(self, hidden_states):
         return grouped_mm_experts_forward(self, hidden_states, top_k_index, top_k_weights)
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden_states.dtype
-    if dtype == torch.bfloat16 and bf16_kernels.takes_experts(self.gate_up_proj, self.down_proj):
-        outputs = bf16_kernels.silu_experts(hidden_states, top_k_index, self.gate_up_proj, self.down_proj)
+    if dtype == torch.bfloat16 and kernels.takes_experts(self.gate_up_proj, self.down_proj):
+        outputs = kernels.silu_experts(hidden_states, top_k_index, self.gate_up_proj, self.down_proj)
     else:
         outputs = _silu_experts(hidden_states, top_k_index, self.gate_up_proj, self.down_proj, dtype)
     if top_k_index.shape[1] == 1:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from primase.models import bf16_kernels
+from primase.models import kernels
 
 TOKENS_AT_ONCE = 1024
 
@@ -56,8 +56,8 @@ class _NextTokenNats(torch.autograd.Function):
 
 def _nats_and_gradient(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Summed nats of `targets` int64 [tokens], their gradient [tokens, vocabulary] where `logits` was, or anew."""
-    if bf16_kernels.takes_logits(logits):
-        return bf16_kernels.softmax_gradient(logits, targets).sum(), logits
+    if kernels.takes_logits(logits):
+        return kernels.softmax_gradient(logits, targets).sum(), logits
     log_p = logits.log_softmax(-1, dtype=torch.float32)
     nats = -log_p.gather(1, targets[:, None]).sum()
     d_logits = log_p.exp_()

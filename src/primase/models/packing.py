@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 from transformers.masking_utils import sdpa_mask
 
-from primase.models import bf16_kernels
+from primase.models import kernels
 
 FAMILIES = ("mixtral", "qwen3", "qwen3_moe")
 """Models (`config.model_type`) that hand what `mask` returns to their attention and mix tokens nowhere else."""
@@ -27,17 +27,17 @@ _starts: torch.Tensor | None = None
 
 @contextmanager
 def packed(
-    model: PreTrainedModel, batch: dict[str, torch.Tensor], ignored: int, *, in_bf16: bool
+    model: PreTrainedModel, batch: dict[str, torch.Tensor], ignored: int, dtype: torch.dtype
 ) -> Iterator[dict[str, torch.Tensor]]:
     """The batch with which `model` is to be called in this block: packed where it can be, or else as it is.
 
     `batch`: `input_ids`, `labels` and `targets` int64 [rows, tokens] and, where rows are padded, `attention_mask`;
-    `in_bf16`: whether the model runs under autocast to bf16. Packed it is [1, tokens], with `position_ids`. Padding on
-    the left has a target, the row's first token, so one place of it stays, as a row of its own; so does each token that
-    is filled up, with labels and targets that are `ignored`.
+    `dtype`: what the model computes in, by autocast or by its weights. Packed it is [1, tokens], with `position_ids`.
+    Padding on the left has a target, the row's first token, so one place of it stays, as a row of its own; so does each
+    token that is filled up, with labels and targets that are `ignored`.
     """
     global _starts
-    if not (in_bf16 and _can_pack(model, batch)):
+    if not _can_pack(model, batch, dtype):
         yield batch
         return
     is_real = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()
@@ -63,7 +63,7 @@ def mask(**arguments: Any) -> torch.Tensor | None:
     return sdpa_mask(**arguments) if _starts is None else _starts
 
 
-def _can_pack(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> bool:
+def _can_pack(model: PreTrainedModel, batch: dict[str, torch.Tensor], dtype: torch.dtype) -> bool:
     """Whether each layer's attention will be the kernel's, which alone knows packed rows."""
     config = model.config
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -71,10 +71,10 @@ def _can_pack(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> bool:
         config.model_type in FAMILIES
         and config._attn_implementation == "primase"
         and batch.keys() <= {"input_ids", "labels", "targets", "attention_mask"}
-        and batch["input_ids"].shape[1] <= bf16_kernels.LONGEST_ROW
+        and batch["input_ids"].shape[1] <= kernels.LONGEST_ROW
         and model.device.type == "cpu"
         and not (model.training and config.attention_dropout)
         and getattr(config, "sliding_window", None) is None
         and getattr(config, "is_causal", True)
-        and bf16_kernels.takes_heads(head_width)
+        and kernels.takes_heads(head_width, dtype)
     )

@@ -1,10 +1,10 @@
-"""Attention of short rows in bf16 on a processor: `model.attention = "primase"`.
+"""Attention of short rows on a processor: `model.attention = "primase"`.
 
 Registered with transformers' interface for attention. The backward pass of torch's own attention in bf16 is a loop of
 small products, each compiled for its shape: for rows of 50 tokens it takes twenty times as long as three batched
-products. Where the kernels of `bf16_kernels` are built, theirs does it instead, without a gradient too, and rows may be
-packed (`packing`). Everywhere else (fp32, a GPU, dropout, heads of two widths, scores that are capped or shifted)
-torch's attention is used.
+products. Where `kernels` are built, in bf16 or fp32, they do it instead, without a gradient too, and rows may be packed
+(`packing`). Everywhere else (a GPU, fp32 with padding or without kernels, dropout, heads of two widths, scores that are
+capped or shifted) torch's attention is used.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-from primase.models import bf16_kernels, packing
+from primase.models import kernels, packing
 
 OTHER_SCORES = ("softcap", "s_aux", "position_bias")
 """Options of transformers that change the scores: a cap (Gemma 2), sinks (GPT-OSS), a bias of the distance."""
@@ -63,19 +63,19 @@ def attention_forward(
 ) -> tuple[torch.Tensor, None]:
     """float [rows, tokens, heads, head width]; arguments and result are those of transformers."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if attention_mask is not None and attention_mask.dtype == torch.int64:  # the starts of packed rows
-        query, key, value = (part.to(torch.bfloat16) for part in (query, key, value))
-        return bf16_kernels.attention(query, key, value, None, scale, attention_mask), None
-    tokens, seen = query.shape[2], key.shape[2]
-    is_causal = attention_mask is None and getattr(module, "is_causal", True)
     is_autocast = torch.is_autocast_enabled("cpu")
     dtype = torch.get_autocast_dtype("cpu") if is_autocast else query.dtype
+    if attention_mask is not None and attention_mask.dtype == torch.int64:  # the starts of packed rows
+        query, key, value = (part.to(dtype) for part in (query, key, value))
+        return kernels.attention(query, key, value, None, scale, attention_mask), None
+    tokens, seen = query.shape[2], key.shape[2]
+    is_causal = attention_mask is None and getattr(module, "is_causal", True)
+    is_kernel = kernels.takes_attention(query.shape[-1], dtype, attention_mask)
     is_ours = (
         query.device.type == "cpu"
-        and dtype == torch.bfloat16
-        and (query.requires_grad or bf16_kernels.takes_attention(query, attention_mask))
+        and (is_kernel or (dtype == torch.bfloat16 and query.requires_grad))
         and dropout == 0
-        and tokens == seen <= bf16_kernels.LONGEST_ROW
+        and tokens == seen <= kernels.LONGEST_ROW
         and query.shape[-1] == value.shape[-1]
         and all(options.get(name) is None for name in OTHER_SCORES)
         and (is_causal or (attention_mask is not None and attention_mask.dtype == torch.bool))
@@ -84,9 +84,9 @@ def attention_forward(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scale, **options
         )
-    if bf16_kernels.takes_attention(query, attention_mask):
+    if is_kernel:
         query, key, value = (part.to(dtype) for part in (query, key, value))
-        return bf16_kernels.attention(query, key, value, attention_mask, scale), None
+        return kernels.attention(query, key, value, attention_mask, scale), None
     key, value = (repeat_kv(part, module.num_key_value_groups) for part in (key, value))
     hidden = torch.ones(tokens, tokens, dtype=torch.bool).triu(1) if is_causal else ~attention_mask
     with torch.autocast("cpu", enabled=False):

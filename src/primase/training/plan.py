@@ -122,8 +122,8 @@ def compiles(setup: TrainingSetup, seconds: float) -> bool:
     """Whether a run that takes so many seconds without would compile its layers."""
     if setup.recipe.training.compile != "auto":
         return setup.recipe.training.compile == "yes"
-    # In fp32 products are nearly all of the time on a CPU; on a GPU nobody has measured it yet.
-    is_measured = setup.device.type == "cpu" and setup.precision == "bf16"
+    # On a GPU, and on a CPU without vectors of AVX2, nobody has measured it yet.
+    is_measured = setup.device.type == "cpu" and torch.cpu._is_avx2_supported()
     return is_measured and seconds > COMPILING_PAYS_SECONDS and can_compile(setup.device)
 
 
@@ -238,7 +238,7 @@ def _measure(setup: TrainingSetup, *, is_compiled: bool) -> _Speed:
         begun = time.perf_counter()
         with (
             torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
-            packed(model, batch, IGNORED_LABEL, in_bf16=dtype == torch.bfloat16) as batch,
+            packed(model, batch, IGNORED_LABEL, dtype or model.dtype) as batch,
         ):
             nats, _ = batch_nats(model, batch, IGNORED_LABEL, unwrapped=model)
         nats.backward()

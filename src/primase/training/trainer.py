@@ -154,7 +154,8 @@ class PretrainingTrainer(transformers.Trainer):
         """
         everywhere = self.accelerator.num_processes
         inputs = inputs | {"targets": next_tokens(inputs["labels"])}
-        with packed(self.model, inputs, IGNORED_LABEL, in_bf16=self.args.bf16) as batch:
+        dtype = torch.bfloat16 if self.args.bf16 else self.model.dtype
+        with packed(self.model, inputs, IGNORED_LABEL, dtype) as batch:
             labels, targets = batch["labels"], batch["targets"]
             with self.router_health.counting(labels != IGNORED_LABEL):
                 nats, outputs = batch_nats(model, batch, IGNORED_LABEL, unwrapped=self.model)

@@ -1,8 +1,10 @@
-"""Kernels in C++ for bf16 on a processor: operators of torch, so that compiled layers hold them without a break.
+"""Kernels in C++ for a processor: operators of torch, so that compiled layers hold them without a break.
 
-They are built where layers are to be compiled (`training.compile`) and where a model is loaded to compute in bf16, if a
-C++ compiler is there, with what torch.compile builds with, and kept in its cache. From then on they are used for all
-models of the process, until a training that does without them puts them away.
+In bf16 experts, attention, the output layer and the loss, where the processor has bf16 products in hardware; in fp32
+attention, where it has vectors of eight numbers (AVX2). They are built where layers are to be compiled
+(`training.compile`) and where a model is loaded to compute in bf16, if a C++ compiler is there, with what torch.compile
+builds with, and kept in its cache. From then on they are used for all models of the process, until a training that does
+without them puts them away.
 """
 
 import ctypes
@@ -17,32 +19,39 @@ WIDTH_MULTIPLE = 32
 LONGEST_ROW = 1024
 """Tokens of a row up to which attention is done here: beyond, scores of all pairs cost more than torch's attention."""
 
-_library: ctypes.CDLL | None = None
+_bf16: ctypes.CDLL | None = None
+_fp32: ctypes.CDLL | None = None
 
 
 def build() -> None:
-    """Build the kernels, or find them built, where the processor has their products in hardware."""
-    global _library
-    if _library is not None or not torch.cpu._is_avx512_bf16_supported():
-        return
+    """Build the kernels of both number formats, or find them built, where the processor has what they need."""
+    global _bf16, _fp32
+    if _bf16 is None and torch.cpu._is_avx512_bf16_supported():
+        library = _built("bf16_kernels.cpp")
+        if library.can_run():
+            _bf16 = library
+    if _fp32 is None and torch.cpu._is_avx2_supported():
+        _fp32 = _built("fp32_kernels.cpp")
+
+
+def _built(source: str) -> ctypes.CDLL:
     from torch._inductor.codecache import CppCodeCache  # takes a second to import
 
-    source = Path(__file__).with_suffix(".cpp").read_text("utf-8")
+    folder = Path(__file__).parent
+    text = "".join((folder / name).read_text("utf-8") for name in ("kernels.h", source))
     # torch.compile spells its vectors out and switches the compiler's own off; plain loops of the source rely on them.
-    library = CppCodeCache.load(source, needs_vec_isa=True, extra_flags=("-ftree-loop-vectorize",))
-    if library.can_run():
-        _library = library
+    return CppCodeCache.load(text, needs_vec_isa=True, extra_flags=("-ftree-loop-vectorize",))
 
 
 def put_away() -> None:
     """Do without them until they are built again: a training without must compute the same in any process."""
-    global _library
-    _library = None
+    global _bf16, _fp32
+    _bf16 = _fp32 = None
 
 
-def _call(name: str, *arguments: torch.Tensor | int | float | None) -> None:
+def _call(library: ctypes.CDLL | None, name: str, *arguments: torch.Tensor | int | float | None) -> None:
     """Tensors are handed on as the address of their first number."""
-    getattr(_library, name)(*map(_in_c, arguments))
+    getattr(library, name)(*map(_in_c, arguments))
 
 
 def _in_c(argument: torch.Tensor | int | float | None) -> Any:
@@ -57,7 +66,7 @@ def _in_c(argument: torch.Tensor | int | float | None) -> Any:
 def takes_experts(gate_up: torch.Tensor, down: torch.Tensor) -> bool:
     """Whether the kernels are built, and `silu_experts` takes experts of this shape and number format."""
     has_whole_tiles = not any(width % WIDTH_MULTIPLE for width in down.shape[1:])
-    return _library is not None and has_whole_tiles and gate_up.dtype == down.dtype == torch.float32
+    return _bf16 is not None and has_whole_tiles and gate_up.dtype == down.dtype == torch.float32
 
 
 def silu_experts(tokens: torch.Tensor, chosen: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
@@ -83,7 +92,7 @@ def _experts(
     first[1:] = flat.bincount(minlength=experts).cumsum(0)
     output, both = tokens.new_empty(len(flat), width), tokens.new_empty(len(flat), 2 * inner)
     sizes = (experts, chosen.shape[1], width, inner)
-    _call("experts_forward", tokens, gate_up, down, order, first, *sizes, both, output)
+    _call(_bf16, "experts_forward", tokens, gate_up, down, order, first, *sizes, both, output)
     return output, both, order, first
 
 
@@ -110,7 +119,7 @@ def _experts_backward(
     gradient, tokens, gate_up, down = (part.contiguous() for part in (gradient, tokens, gate_up, down))
     results = torch.empty_like(gradient), torch.empty_like(gate_up), torch.empty_like(down)
     sizes = (experts, len(order) // max(len(tokens), 1), width, inner)  # an empty batch has no token
-    _call("experts_backward", gradient, tokens, gate_up, down, both, order, first, *sizes, *results)
+    _call(_bf16, "experts_backward", gradient, tokens, gate_up, down, both, order, first, *sizes, *results)
     return results
 
 
@@ -141,7 +150,7 @@ _experts.register_autograd(_experts_gradient, setup_context=_keep_experts)
 
 def takes_linear(weight: torch.Tensor) -> bool:
     """Whether the kernels are built, and `linear` takes a weight [out, width] of this shape and number format."""
-    return _library is not None and weight.dtype == torch.float32 and not any(n % WIDTH_MULTIPLE for n in weight.shape)
+    return _bf16 is not None and weight.dtype == torch.float32 and not any(n % WIDTH_MULTIPLE for n in weight.shape)
 
 
 def linear(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -152,7 +161,7 @@ def linear(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     hidden, weight = hidden.contiguous(), weight.contiguous()
     out, width = weight.shape
     output = hidden.new_empty(*hidden.shape[:-1], out)
-    _call("linear", hidden, weight, hidden.numel() // width, out, width, output)
+    _call(_bf16, "linear", hidden, weight, hidden.numel() // width, out, width, output)
     return output
 
 
@@ -162,7 +171,7 @@ def linear(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 def takes_logits(logits: torch.Tensor) -> bool:
     """Whether the kernels are built, and `softmax_gradient` takes logits of this width and number format."""
     is_plain = logits.device.type == "cpu" and logits.dtype == torch.bfloat16 and logits.is_contiguous()
-    return _library is not None and is_plain and logits.shape[-1] % WIDTH_MULTIPLE == 0
+    return _bf16 is not None and is_plain and logits.shape[-1] % WIDTH_MULTIPLE == 0
 
 
 def softmax_gradient(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -171,22 +180,28 @@ def softmax_gradient(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
     In their place `logits` then hold the gradient of the summed nats, rounded to bf16; what lies between is fp32.
     """
     nats = torch.empty(len(logits), dtype=torch.float64)
-    _call("softmax_gradient", logits, targets.contiguous(), *logits.shape, nats)
+    _call(_bf16, "softmax_gradient", logits, targets.contiguous(), *logits.shape, nats)
     return nats
 
 
 # ---- attention ----
 
 
-def takes_heads(width: int) -> bool:
-    """Whether the kernels are built, and `attention` takes heads of this width."""
-    return _library is not None and width % WIDTH_MULTIPLE == 0
+def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
+    return {torch.bfloat16: _bf16, torch.float32: _fp32}.get(dtype)
 
 
-def takes_attention(query: torch.Tensor, mask: torch.Tensor | None) -> bool:
-    """Whether the kernels are built, and `attention` takes heads of this width and this mask."""
-    is_simple = mask is None or (mask.dtype == torch.bool and mask.ndim == 4 and mask.shape[1] == 1)
-    return is_simple and takes_heads(query.shape[-1])
+def takes_heads(width: int, dtype: torch.dtype) -> bool:
+    """Whether the kernels of this number format are built, and `attention` takes heads of this width."""
+    return _library(dtype) is not None and width % WIDTH_MULTIPLE == 0
+
+
+def takes_attention(width: int, dtype: torch.dtype, mask: torch.Tensor | None) -> bool:
+    """Whether `attention` takes heads of this width and this mask, which in fp32 it knows none of."""
+    is_simple = mask is None or (
+        dtype == torch.bfloat16 and mask.dtype == torch.bool and mask.ndim == 4 and mask.shape[1] == 1
+    )
+    return is_simple and takes_heads(width, dtype)
 
 
 def attention(
@@ -197,11 +212,12 @@ def attention(
     scale: float,
     starts: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """bf16 [rows, tokens, heads, width]: softmax(scale * query key^T, of what is seen) value.
+    """[rows, tokens, heads, width]: softmax(scale * query key^T, of what is seen) value, in the query's number format.
 
-    `query` bf16 [rows, heads, tokens, width], `key` and `value` the same with as many heads or a divisor of them,
-    `seen` bool [rows or 1, 1, tokens, tokens], None: each query sees the keys up to its own. A query that sees nothing
-    gives zeros. The scores are held for a block of queries at a time, and computed again in the backward pass.
+    `query` bf16 or fp32 [rows, heads, tokens, width], `key` and `value` the same with as many heads or a divisor of
+    them, `seen` bool [rows or 1, 1, tokens, tokens] in bf16, None: each query sees the keys up to its own. A query that
+    sees nothing gives zeros. The scores are held for a block of queries at a time, and computed again in the backward
+    pass.
 
     `starts` int64 [n + 1], from 0 to the number of tokens: the one row that is given holds n rows, one after the other;
     row i are its tokens from starts[i] to starts[i + 1], and sees nothing of the others. `seen` is None then.
@@ -224,7 +240,7 @@ def _attention(
     shifts = query.new_empty(rows, heads, tokens, dtype=torch.float32)
     laid_out = _laid_out(query, key, value, seen)
     sizes = (_row_count(query, starts), heads, key.shape[1], tokens, width, scale)
-    _call("attention_forward", *laid_out, starts, *sizes, output, shifts)
+    _call(_library(query.dtype), "attention_forward", *laid_out, starts, *sizes, output, shifts)
     return output, shifts
 
 
@@ -254,7 +270,9 @@ def _attention_backward(
     results = tuple(map(_heads_of_tokens, (query, key, value)))
     sizes = (_row_count(query, starts), heads, key.shape[1], tokens, width, scale)
     laid_out = _laid_out(query, key, value, seen)
-    _call("attention_backward", gradient.contiguous(), *laid_out, starts, *sizes, shifts, *results)
+    _call(
+        _library(query.dtype), "attention_backward", gradient.contiguous(), *laid_out, starts, *sizes, shifts, *results
+    )
     return results
 
 
