@@ -1,7 +1,6 @@
 """Attention's kernel in fp32 beside plain torch in fp64, and within the model beside the stock one."""
 
 from contextlib import nullcontext
-from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +12,7 @@ from torch import nn
 from primase.models import kernels, losses, packing, short_attention
 from primase.models.compiling import compile_layers
 from primase.models.packing import packed
-from tests.kernels import needs_fp32_kernels
+from tests.kernels import check_rows_one_by_one, needs_fp32_kernels
 
 pytestmark = needs_fp32_kernels
 
@@ -58,23 +57,7 @@ def test_attention(case):
 
 
 def test_rows_of_any_length_are_attended_to_one_by_one():
-    torch.manual_seed(5)
-    lengths, heads, key_heads, width = [1, 70, 0, 16, 341], 4, 2, 32
-    starts = torch.tensor([0, *lengths]).cumsum(0)
-    parts = [torch.randn(1, sum(lengths), some, width) for some in (heads, key_heads, key_heads)]
-    ours = [part.clone().requires_grad_() for part in parts]
-    got = kernels.attention(*(part.transpose(1, 2) for part in ours), None, 0.2, starts)
-    gradient = torch.randn(got.shape)
-    got.backward(gradient)
-    for first, last in pairwise(starts):
-        if first == last:
-            continue
-        row = [part[:, first:last].clone().requires_grad_() for part in parts]
-        alone = kernels.attention(*(part.transpose(1, 2) for part in row), None, 0.2)
-        alone.backward(gradient[:, first:last])
-        assert torch.equal(got[:, first:last], alone)
-        for whole, part in zip(ours, row, strict=True):
-            assert torch.equal(whole.grad[:, first:last], part.grad)
+    check_rows_one_by_one(torch.float32)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

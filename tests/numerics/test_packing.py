@@ -1,7 +1,6 @@
 """Rows one after the other without padding, beside the same rows padded."""
 
 from contextlib import nullcontext
-from itertools import pairwise
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from primase.models import kernels, losses, packing
 from primase.models.compiling import compile_layers
 from primase.models.packing import packed
 from primase.training.metrics import RouterHealth
-from tests.kernels import needs_kernels, skip_without_kernels
+from tests.kernels import check_rows_one_by_one, needs_kernels, skip_without_kernels
 
 pytestmark = needs_kernels
 
@@ -200,23 +199,7 @@ def test_stock_attention_is_padded(monkeypatch):
 
 
 def test_rows_of_any_length_are_attended_to_one_by_one():
-    torch.manual_seed(5)
-    lengths, heads, key_heads, width = [1, 70, 0, 16, 341], 4, 2, 32
-    starts = torch.tensor([0, *lengths]).cumsum(0)
-    parts = [torch.randn(1, sum(lengths), some, width).to(torch.bfloat16) for some in (heads, key_heads, key_heads)]
-    ours = [part.clone().requires_grad_() for part in parts]
-    got = kernels.attention(*(part.transpose(1, 2) for part in ours), None, 0.2, starts)
-    gradient = torch.randn(got.shape).to(torch.bfloat16)
-    got.backward(gradient)
-    for first, last in pairwise(starts):
-        if first == last:
-            continue
-        row = [part[:, first:last].clone().requires_grad_() for part in parts]
-        alone = kernels.attention(*(part.transpose(1, 2) for part in row), None, 0.2)
-        alone.backward(gradient[:, first:last])
-        assert torch.equal(got[:, first:last], alone)
-        for whole, part in zip(ours, row, strict=True):
-            assert torch.equal(whole.grad[:, first:last], part.grad)
+    check_rows_one_by_one(torch.bfloat16)
 
 
 @pytest.mark.parametrize("tokens", [1, 37])

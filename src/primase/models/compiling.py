@@ -48,7 +48,7 @@ def prepare_layers(model: PreTrainedModel, *, is_compiled: bool) -> None:
 
 
 def compile_layers(model: PreTrainedModel) -> None:
-    """Compile each layer on its first pass, which takes a minute. Raises MissingExtraError where that fails."""
+    """Compile each layer on its first pass, which takes a minute. Raises MissingExtraError where it cannot be used."""
     if not can_compile(model.device):
         raise MissingExtraError(
             "training.compile is yes, which needs a C++ compiler and the headers of Python; install them (sudo apt-get "
