@@ -4,8 +4,10 @@ Everything here is a few lines over torch.distributed; in a run of one process a
 nothing. Plain numbers and Python objects travel over gloo, also where the gradients travel over NCCL.
 """
 
+import atexit
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +32,7 @@ _LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|Broken pipe|TCP
 
 _alone = 0
 _store: Any = None
+_exit_code: int | None = None
 
 
 def count() -> int:
@@ -87,13 +90,15 @@ def start() -> None:
             f"the {count()} processes did not find each other ({reason}); see docs/scaling.md"
         ) from error
     _store = distributed.PrefixStore("primase", store)
+    atexit.register(_end)  # runs after all that is registered from here on, as the trackers of a run
 
 
-def leave() -> None:
-    """Close the connections, in order, at the end of a run, good or bad."""
-    global _store
+def leave(exit_code: int | None = None) -> None:
+    """Close the connections, in order, at the end of a run, good or bad; None: the process goes on to other things."""
+    global _store, _exit_code
     if _store is None:
         return
+    _exit_code = exit_code
     from torch import distributed
 
     with suppress(RuntimeError):  # the store is gone where the process that held it was killed
@@ -104,6 +109,18 @@ def leave() -> None:
             time.sleep(0.02)
     _store = None
     distributed.destroy_process_group()
+
+
+def _end() -> None:
+    """End the process before the interpreter takes itself apart.
+
+    torch does not give up a group once DistributedDataParallel has used it, and its threads live on: one of them that
+    needs the interpreter just then aborts the process, and the launcher takes a finished run for a failed one.
+    """
+    if _exit_code is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_exit_code)
 
 
 def is_first_to_tell() -> bool:

@@ -81,3 +81,29 @@ def test_accelerate_launch(launch, undisturbed):
     assert launcher.wait(240) == 0, log.read_text()
     assert '"processes": 2' in (run / "environment.json").read_text()
     assert_same_run(run, undisturbed)
+
+
+ABORTS_AT_THE_END = """
+import os, sys
+from primase.cli import main
+
+class AtTheEnd:
+    def __del__(self, is_finalizing=sys.is_finalizing, abort=os.abort):
+        if is_finalizing():
+            abort()
+
+sys.at_the_end = AtTheEnd()
+main()
+"""
+
+
+def test_processes_end_with_their_exit_code_before_a_thread_can_abort_them(tmp_path):
+    of_launcher = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    command = [sys.executable, "-c", ABORTS_AT_THE_END, "prepare", tmp_path / "none.fa", "-o", tmp_path / "corpus"]
+    both = [
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | of_launcher | {"RANK": rank})
+        for rank in ("0", "1")
+    ]
+    said = "".join(process.communicate(timeout=100)[1] for process in both)
+    assert [process.returncode for process in both] == [2, 2], said
+    assert said.count("none.fa") == 1, said

@@ -109,6 +109,20 @@ def main() -> None:
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _leave_on_signal)
+    exit_code = None
+    try:
+        _run()
+    except SystemExit as end:
+        exit_code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+    finally:
+        if "RANK" in os.environ and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a launcher ends those that are leaving, in the middle of it
+        processes.leave(exit_code)
+
+
+def _run() -> None:
+    """Ends with SystemExit."""
     try:
         with processes.noticing_losses():
             _join_other_processes(sys.argv[1:])
@@ -120,10 +134,6 @@ def main() -> None:
             line = printable(without_secrets(" ".join(str(error).split())))
             print(f"primase: {line}", file=sys.stderr, flush=True)
         sys.exit(2)
-    finally:
-        if "RANK" in os.environ and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a launcher ends those that are leaving, in the middle of it
-        processes.leave()
 
 
 def _join_other_processes(arguments: list[str]) -> None:
