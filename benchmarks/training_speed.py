@@ -9,6 +9,7 @@ padding. An optimizer step belongs to 1,600 windows; a round takes fewer, and so
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
@@ -38,10 +39,13 @@ TUTORIAL = {
 }
 TUTORIAL_IN_FP32 = TUTORIAL | {"precision": "fp32"}
 PRIMASE = {"rows": 768, "is_primase": True, "is_compiled": True}
+WHOLE = PRIMASE | {"rows": 256}  # four arms of 768 rows need more than 24 GB
+NOT_COMPILED = WHOLE | {"is_compiled": False}
 PIECES = {
-    "primase, not compiled": PRIMASE | {"is_compiled": False},
-    "and stock attention": PRIMASE | {"is_compiled": False, "attention": "sdpa"},
-    "and stock experts": PRIMASE | {"is_compiled": False, "attention": "sdpa", "experts": "grouped_mm"},
+    "primase": WHOLE,
+    "primase, not compiled": NOT_COMPILED,
+    "and stock attention": NOT_COMPILED | {"attention": "sdpa"},
+    "and stock experts": NOT_COMPILED | {"attention": "sdpa", "experts": "grouped_mm"},
 }
 """Primase with its pieces taken away one after the other; what is left at the end is the loss and the order of rows."""
 
@@ -99,7 +103,7 @@ def measure(settings: argparse.Namespace, folder: Path) -> dict:
     trials: dict[str, float] = {}
     best_stock = settings.stock
     if settings.pieces:
-        arms = {"primase": PRIMASE} | PIECES
+        arms = PIECES
     else:
         if not best_stock:
             trials = try_stock(common, has_bf16)
@@ -179,8 +183,9 @@ class Arm:
 
     def turn(self) -> float:
         """Real tokens a second of one step."""
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # `_read` says that it ended
+            self._process.stdin.write("go\n")
+            self._process.stdin.flush()
         step = self._read()
         self.peak_memory_mb = step["peak_memory_mb"]
         seconds = step["batch_seconds"] + step["update_seconds"] * step["windows"] / WINDOWS_OF_A_STEP
