@@ -2,8 +2,8 @@
 
     python -m benchmarks.time_to_quality WINDOWS -o FOLDER [--tokenizer NAME] [--tutorial-epochs 50] [--json FILE]
 
-WINDOWS: FASTA or CSV of 200-base windows. Both recipes are trained on one prepared corpus and measured on the same
-validation windows. The tutorial's optimizer steps, the same 1,600 windows each, are taken in larger batches and with
+WINDOWS: FASTA or CSV of 200-base windows. Both recipes are trained on the same windows and measured on the same
+others. The tutorial's optimizer steps, the same 1,600 windows each, are taken in larger batches and with
 Primase's attention, as fast as it runs them here. The clock is the training time of metrics.jsonl, counting for the
 start and compiling included, measuring and saving not. A run that is there is not trained again, so that an interrupted
 comparison goes on.
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from primase import hardware
-from primase.corpus.prepare import prepare
+from primase.corpus.store import Corpus
 from primase.recipe import Recipe
 from primase.training.run import pretrain, resume
 
@@ -23,7 +23,6 @@ TUTORIAL_AT_ITS_FASTEST = {
     "training.rows_per_batch": 400, "training.accumulation_steps": 4, "model.attention": "primase"
 }  # fmt: skip
 """The same steps as the recipe's 32 windows 50 times with eager attention, sooner."""
-
 
 FAST_MEASURED_OFTEN = {"training.evaluate_every": 5, "training.save_every": "epoch"}
 """Every few seconds of training, since minutes are what it takes. Measuring changes no step."""
@@ -54,11 +53,12 @@ def measure(settings: argparse.Namespace) -> dict:
     recipes = {
         "tutorial": Recipe.load("tutorial", changes | of_tutorial), "fast": Recipe.load("fast", changes | of_fast)
     }  # fmt: skip
-    corpus = settings.output / "corpus"
-    if not (corpus / "corpus.json").is_file():
-        settings.output.mkdir(parents=True, exist_ok=True)
-        prepare(settings.windows, corpus, recipes["tutorial"])
-    curves = {name: _curve(settings.output / name, corpus, recipe) for name, recipe in recipes.items()}
+    runs = {name: settings.output / name for name in recipes}
+    for name, recipe in recipes.items():
+        _train(settings.windows, runs[name], recipe)
+    if len({Corpus.open(run / "corpus").digest for run in runs.values()}) > 1:
+        raise SystemExit("the two recipes split the windows differently, so their figures cannot be compared")
+    curves = {name: _curve(run) for name, run in runs.items()}
     best = min(bits for _, bits in curves["tutorial"])
     reached = {name: _time_to(best, curve) for name, curve in curves.items()}
     return {
@@ -70,12 +70,15 @@ def measure(settings: argparse.Namespace) -> dict:
     }
 
 
-def _curve(run: Path, corpus: Path, recipe: Recipe) -> list[tuple[float, float]]:
-    """Training seconds and validation bits per base at each measurement."""
+def _train(windows: list[Path], run: Path, recipe: Recipe) -> None:
     begun = time.perf_counter()
     if not (run / "final").is_dir():
-        resume(run) if any(run.glob("checkpoints/step-*")) else pretrain(corpus, run, recipe, overwrite=True)
+        resume(run) if any(run.glob("checkpoints/step-*")) else pretrain(windows, run, recipe, overwrite=True)
     print(f"{run.name}: {time.perf_counter() - begun:,.0f} seconds in all", flush=True)
+
+
+def _curve(run: Path) -> list[tuple[float, float]]:
+    """Training seconds and validation bits per base at each measurement."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
     return [(line["seconds"], line["eval_bits_per_base"]) for line in lines if "eval_bits_per_base" in line]
 

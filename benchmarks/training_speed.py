@@ -4,13 +4,15 @@
 
 WINDOWS: FASTA or CSV of 200-base windows. Same model (105 M parameters), same windows, forward, backward and optimizer.
 Every arm is the real trainer in a process of its own, which waits before each optimizer step for its turn, so that the
-arms alternate and a noisy machine meets all of them; ratios are medians over rounds. Counted are real tokens, never
-padding. An optimizer step belongs to 1,600 windows; a round takes fewer, and so much less of the optimizer's time.
+arms alternate and a noisy machine meets all of them; ratios are medians over rounds. Timed are the collating of a
+step's batches and the step, while the other arms are idle. Counted are real tokens, never padding. An optimizer step
+belongs to 1,600 windows; a round takes fewer, and so much less of the optimizer's time.
 """
 
 import argparse
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -38,8 +40,8 @@ TUTORIAL = {
     "pads_in_thousands": True,
 }
 TUTORIAL_IN_FP32 = TUTORIAL | {"precision": "fp32"}
-PRIMASE = {"rows": 768, "is_primase": True, "is_compiled": True}
-WHOLE = PRIMASE | {"rows": 256}  # four arms of 768 rows need more than 24 GB
+PRIMASE = {"rows": 1536, "is_primase": True, "is_compiled": True}
+WHOLE = PRIMASE | {"rows": 256}  # four arms of larger batches need more than 24 GB
 NOT_COMPILED = WHOLE | {"is_compiled": False}
 PIECES = {
     "primase": WHOLE,
@@ -72,6 +74,8 @@ def main() -> None:
         from benchmarks.training_speed_arms import run_arm
 
         return run_arm(json.loads(settings.arm))
+    if settings.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # else the arms would take a GPU that is there
     with tempfile.TemporaryDirectory() as folder:
         result = measure(settings, Path(folder))
     print(table(result))
@@ -99,19 +103,19 @@ def measure(settings: argparse.Namespace, folder: Path) -> dict:
     }
     flops_per_token = count_parameters(config).training_flops_per_token
     common = {"corpus": str(corpus), "windows": settings.windows_per_round, "device": settings.device}
+    precision = "bf16" if has_bf16 else "fp32"
 
     trials: dict[str, float] = {}
     best_stock = settings.stock
     if settings.pieces:
-        arms = PIECES
+        arms = {name: arm | {"precision": precision} for name, arm in PIECES.items()}
     else:
         if not best_stock:
             trials = try_stock(common, has_bf16)
             best_stock = max(trials, key=trials.get)
         arms = {"tutorial": TUTORIAL} if has_bf16 else {"tutorial without bf16": TUTORIAL_IN_FP32}
-        arms |= {"best stock": STOCK[best_stock], "primase": PRIMASE}
+        arms |= {"best stock": STOCK[best_stock], "primase": PRIMASE | {"precision": precision}}
     speeds, memory = alternate(arms, common, settings.rounds)
-    precision = "bf16" if has_bf16 else "fp32"
     return {
         "machine": hardware.describe(),
         "peak_flops": peak,
@@ -133,7 +137,7 @@ def measure(settings: argparse.Namespace, folder: Path) -> dict:
 def try_stock(common: dict, has_bf16: bool) -> dict[str, float]:
     """Tokens a second of each stock arm, the better of two steps after the first.
 
-    The first collates a batch more than it computes, which later ones find collated.
+    The first collates a batch more than it computes, which later ones find collated, and its collating is not timed.
     """
     trials = {}
     for name, arm in STOCK.items():
@@ -187,6 +191,7 @@ class Arm:
             self._process.stdin.write("go\n")
             self._process.stdin.flush()
         step = self._read()
+        self._read()  # it is ready for the next one, and idle until then
         self.peak_memory_mb = step["peak_memory_mb"]
         seconds = step["batch_seconds"] + step["update_seconds"] * step["windows"] / WINDOWS_OF_A_STEP
         return step["tokens"] / seconds

@@ -12,7 +12,6 @@ from transformers import PreTrainedConfig
 
 from primase import hardware
 from primase.corpus.prepare import prepare
-from primase.corpus.rows import PaddingCollator
 from primase.corpus.store import Corpus
 from primase.models.build import build_model, configuration, silence_transformers
 from primase.recipe import Recipe
@@ -43,7 +42,7 @@ def prepare_windows(windows: list[Path], folder: Path, tokenizer: str | None) ->
 
 
 def run_arm(arm: dict) -> None:
-    """Train until killed, a step for each line on standard input, with a line of JSON after each."""
+    """Train until killed, a step for each line on standard input, with a line of JSON before and after each."""
     silence_transformers()
     corpus = Corpus.open(arm["corpus"])
     recipe = Recipe.load(corpus.folder.parent / "recipe.toml")
@@ -55,7 +54,7 @@ def run_arm(arm: dict) -> None:
 class _Gate(transformers.TrainerCallback):
     def __init__(self, arm: dict, trainer: transformers.Trainer) -> None:
         self.windows, self.device = arm["windows"], torch.device(arm["device"])
-        self.tokens = 0
+        self.tokens, self.ended = 0, None
         inner = trainer.data_collator
 
         def counting(rows: list) -> dict:
@@ -66,8 +65,9 @@ class _Gate(transformers.TrainerCallback):
         trainer.data_collator = counting
 
     def on_step_begin(self, *_: object, **__: object) -> None:
-        if self.tokens == 0 or not hasattr(self, "begun"):
-            print(json.dumps({"ready": True}), flush=True)
+        # The step's batches were collated since the last one ended; other arms wait until that is done.
+        self.collating = 0.0 if self.ended is None else time.perf_counter() - self.ended
+        print(json.dumps({"ready": True}), flush=True)
         sys.stdin.readline()
         self.begun = time.perf_counter()
 
@@ -80,12 +80,13 @@ class _Gate(transformers.TrainerCallback):
         line = {
             "windows": self.windows,
             "tokens": self.tokens,
-            "batch_seconds": self.computed - self.begun,
+            "batch_seconds": self.collating + self.computed - self.begun,
             "update_seconds": time.perf_counter() - self.computed,
             "peak_memory_mb": hardware.peak_memory_bytes(self.device) / 1e6,
         }
         self.tokens = 0
         print(json.dumps(line), flush=True)
+        self.ended = time.perf_counter()
 
 
 def _primase(arm: dict, corpus: Corpus, recipe: Recipe) -> PretrainingTrainer:
@@ -96,6 +97,7 @@ def _primase(arm: dict, corpus: Corpus, recipe: Recipe) -> PretrainingTrainer:
         "model.attention": arm.get("attention", "primase"),
         "model.experts": arm.get("experts", "primase"),
         "training.log_every": STEPS,
+        "training.precision": arm["precision"],
     }
     setup = TrainingSetup.open(recipe.replace(changes), corpus).resolved(STEPS, is_compiled=arm["is_compiled"])
     return PretrainingTrainer(
@@ -104,7 +106,7 @@ def _primase(arm: dict, corpus: Corpus, recipe: Recipe) -> PretrainingTrainer:
             setup.recipe, Path(tempfile.mkdtemp()), steps=STEPS, precision=setup.precision, device=setup.device
         ),
         rows=setup.rows,
-        collator=PaddingCollator(setup.tokenizer.pad_token_id, "right"),  # on the left each row would keep a place
+        collator=setup.collator,
         settings=setup.recipe.training,
         measure=lambda model: None,
         facts={},

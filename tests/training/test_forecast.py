@@ -2,18 +2,23 @@
 
 from collections import Counter
 from math import log2
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from primase.cli.plan import print_plan
 from primase.cli.pretrain import _print_end
 from primase.corpus import kmer_spectrum
 from primase.corpus.prepare import prepare
 from primase.dna import reverse_complement
+from primase.models.build import count_parameters
 from primase.recipe import Recipe
 from primase.training import forecast as module
 from primase.training.forecast import ORDER, Forecast, counted_bits_per_base, excess_bits, forecast, is_fitted
-from primase.training.run import PretrainingResult
+from primase.training.plan import plan_training
+from primase.training.run import PretrainingResult, _forecast, pretrain
+from primase.training.training_setup import TrainingSetup
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +81,24 @@ def test_more_bases_lower_it_and_another_recipe_has_none(corpus):
     assert one.bits_per_base == pytest.approx(expected)
     assert module.GAIN_BITS > 0 and one.error_bits == module.ERROR_BITS > 0
     assert forecast(Recipe.load("default", {"tokenizer.k": 2}), corpus, 100_000, 1e7) is None
+
+
+def test_the_plan_and_the_run_forecast_the_same(corpus, tmp_path, capsys):
+    corpus, recipe = corpus
+    changes = {"model.preset": "qwen3-nano", "training.steps": 4, "training.minutes": None, "training.epochs": None}
+    recipe = recipe.replace(changes | {"training.evaluate_every": 2, "training.compile": "no"})
+    setup = TrainingSetup.open(recipe, corpus)
+    plan = plan_training(setup)
+    expected = forecast(recipe, corpus, count_parameters(setup.config).total, 3 * plan.tokens)
+    assert plan.forecast.bits_per_base == pytest.approx(expected.bits_per_base, abs=1e-3)  # N is read, and is no base
+    print_plan(plan)
+    assert f"  forecast        {plan.forecast} on the validation part" in capsys.readouterr().out
+    result = pretrain(corpus.folder, tmp_path / "run", recipe)
+    # Rows of so small a genome are of unlike length, and four steps read more or less than the mean.
+    assert result.forecast.bits_per_base == pytest.approx(plan.forecast.bits_per_base, abs=5e-3)
+    shortened = SimpleNamespace(progress=SimpleNamespace(bases=10_000), state=SimpleNamespace(global_step=2))
+    parameters = count_parameters(setup.config).total
+    assert _forecast(setup, shortened) == forecast(recipe, corpus, parameters, 20_000), "as the run began"
 
 
 def test_the_run_says_how_far_it_was_off(tmp_path, capsys):

@@ -12,7 +12,7 @@ from primase.errors import RecipeError
 from primase.models.build import build_model, configuration
 from primase.recipe import Recipe
 from primase.tokenizers import kmer_tokenizer
-from primase.training.scale import ASSUMED_MFU, ScalePlan, activation_bytes_per_token, plan_at_scale
+from primase.training.scale import A100_FLOPS, ASSUMED_MFU, ScalePlan, activation_bytes_per_token, plan_at_scale
 
 SMALL = Recipe.load("default", {"model.preset": "qwen3-small", "training.epochs": None})
 
@@ -45,13 +45,17 @@ def test_activations_of_a_layer_counted_by_hand():
 
 def test_what_changes_what():
     base = plan_at_scale(SMALL, genome_bases=10**7)
-    assert (base.mfu, base.origins["mfu"], base.epochs) == (ASSUMED_MFU, "assumed", 1)
+    assert (base.mfu, base.epochs, base.gpus, base.gpu_flops) == (ASSUMED_MFU, 1, 1, A100_FLOPS)
+    assert {base.origins[name] for name in ("mfu", "epochs", "gpus", "gpu_flops")} == {"assumed"}
+    given = plan_at_scale(SMALL, genome_bases=10**7, gpus=1, gpu_flops=A100_FLOPS, epochs=1)
+    assert {given.origins[name] for name in ("epochs", "gpus", "gpu_flops", "genome_bases")} == {"given"}
     assert plan_at_scale(SMALL, genome_bases=10**7, gpus=4).hours == pytest.approx(base.hours / 4)
     assert plan_at_scale(SMALL, genome_bases=10**7, gpus=4).memory_bytes == base.memory_bytes
     assert plan_at_scale(SMALL, genome_bases=10**9).hours == pytest.approx(100 * base.hours)
     assert plan_at_scale(SMALL, genome_bases=10**7, epochs=0.5).tokens == pytest.approx(base.tokens / 2, abs=1)
     with_epochs = Recipe.load("default", {"training.epochs": 3})
-    assert plan_at_scale(with_epochs, genome_bases=10**7).tokens == pytest.approx(3 * base.tokens, abs=2)
+    of_recipe = plan_at_scale(with_epochs, genome_bases=10**7)
+    assert of_recipe.tokens == pytest.approx(3 * base.tokens, abs=2) and of_recipe.origins["epochs"] == "given"
 
 
 def test_only_the_experts_that_are_chosen_work():
@@ -99,7 +103,8 @@ def test_the_command_without_a_genome():
     assert (facts["hours"], facts["tokens"], facts["origins"]) == (plan.hours, plan.tokens, plan.origins)
     lines = CliRunner().invoke(app, [*arguments, "--epochs", "2"]).stdout
     assert f"{plan.tokens:,} (computed) = 2 epochs x 2,635,000,000 bases / 3 bases a token" in lines
-    assert "8 GPUs x 9.89e+14 FLOP/s x 0.4 MFU" in lines
+    assert "8 GPUs x 9.89e+14 FLOP/s x 0.4 MFU" in lines and "9.89e+14 FLOP/s a GPU (given)" in lines
+    assert "3.12e+14 FLOP/s a GPU (assumed)" in CliRunner().invoke(app, arguments[:3]).stdout
 
 
 def test_the_command_needs_one_of_the_two():

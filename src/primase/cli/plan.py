@@ -20,9 +20,12 @@ GenomeBases = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Extrapolate to a genome of so many bases (human: 3100000000)."),
 ]
-Gpus = Annotated[int, typer.Option(min=1, metavar="N", help="GPUs to extrapolate to.")]
+Gpus = Annotated[int | None, typer.Option(min=1, metavar="N", help="GPUs to extrapolate to; one where not given.")]
 GpuFlops = Annotated[
-    float, typer.Option(min=1, metavar="FLOPS", help="Published peak of one GPU, 16-bit operations a second (A100).")
+    float | None,
+    typer.Option(
+        min=1, metavar="FLOPS", help="Published peak of one GPU, 16-bit operations a second; an A100's (312e12) if not."
+    ),
 ]
 Mfu = Annotated[
     float | None,
@@ -41,15 +44,16 @@ def command(
     minutes: options.Minutes = None,
     column: options.Column = None,
     genome_bases: GenomeBases = None,
-    gpus: Gpus = 1,
-    gpu_flops: GpuFlops = 312e12,
+    gpus: Gpus = None,
+    gpu_flops: GpuFlops = None,
     mfu: Mfu = None,
     epochs: Epochs = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Say what a run will take, before it starts.
 
-    Parameters, tokens, steps, memory and the time measured on this machine, and warnings of what is known to go wrong.
+    Parameters, tokens, steps, memory and the time measured on this machine, for recipe default the bits per base to
+    expect, and warnings of what is known to go wrong.
     With --genome-bases also what it would take on another genome and on GPUs, by formulas that are printed; then
     the genome may be left out.
     """
@@ -98,7 +102,8 @@ def print_plan_at_scale(plan) -> None:
         "genome": f"{plan.genome_bases:,} bases (given), of which {plan.train_bases:,} are trained on (computed)",
         "bases a token": f"{plan.bases_per_token:.4g} ({plan.origins['bases_per_token']})",
         "tokens": f"{plan.tokens:,} (computed) = {plan.formulas['tokens']}",
-        "MFU": f"{plan.mfu:g} ({plan.origins['mfu']}) of {plan.gpu_flops:.4g} FLOP/s a GPU (given)",
+        "MFU": f"{plan.mfu:g} ({plan.origins['mfu']}) of {plan.gpu_flops:.4g} FLOP/s a GPU "
+        f"({plan.origins['gpu_flops']})",
         "hours": f"{plan.hours:,.3g} (computed) = {plan.formulas['hours']}",
         "memory": f"{gib:,.3g} GiB (computed) = {plan.formulas['memory']}",
     }

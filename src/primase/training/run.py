@@ -57,7 +57,7 @@ class PretrainingResult:
     """Name of the signal that stopped it, or None."""
     warnings: tuple[str, ...]
     forecast: Forecast | None = None
-    """Of `validation_bits_per_base`, for the bases that were read; None for a recipe that it was not fitted to."""
+    """Of `validation_bits_per_base`, as the run began; None for a recipe that it was not fitted to."""
     passed_checks: tuple[str, ...] = ()
     """Names of the self-tests of the final model; none where it was interrupted."""
     failed_checks: tuple[str, ...] = ()
@@ -289,13 +289,15 @@ def _train(
         validation_bits_per_base=state.best_metric,
         interrupted=received.name if received else None,
         warnings=warnings,
-        forecast=None if received else processes.by_main(lambda: _forecast(setup, trainer.progress.bases)),
+        forecast=None if received else processes.by_main(lambda: _forecast(setup, trainer)),
         is_shortened=state.max_steps < settings.steps,
     )
 
 
-def _forecast(setup: TrainingSetup, bases_read: int) -> Forecast | None:
-    return forecast(setup.recipe, setup.corpus, count_parameters(setup.config).total, bases_read)
+def _forecast(setup: TrainingSetup, trainer: PretrainingTrainer) -> Forecast | None:
+    """As the run began, also of one that was shortened, or stopped where it became no better."""
+    planned_bases = trainer.progress.bases * setup.recipe.training.steps / trainer.state.global_step
+    return forecast(setup.recipe, setup.corpus, count_parameters(setup.config).total, planned_bases)
 
 
 def _checked(result: PretrainingResult, on_checking: Callable[[str, float], None]) -> PretrainingResult:

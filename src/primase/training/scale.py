@@ -19,6 +19,7 @@ ASSUMED_MFU = 0.3
 """Of the published peak. Models of a few million parameters reach far less: give what `metrics.jsonl` says of yours."""
 A100_FLOPS = 312e12
 """Dense 16-bit floating-point operations a second (NVIDIA A100 data sheet)."""
+ASSUMED = {"gpus": 1, "gpu_flops": A100_FLOPS, "mfu": ASSUMED_MFU, "epochs": 1.0}
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ def plan_at_scale(
     recipe: Recipe,
     *,
     genome_bases: int,
-    gpus: int = 1,
-    gpu_flops: float = A100_FLOPS,
+    gpus: int | None = None,
+    gpu_flops: float | None = None,
     mfu: float | None = None,
     epochs: float | None = None,
     bases_per_token: float | None = None,
@@ -81,18 +82,18 @@ def plan_at_scale(
 ) -> ScalePlan:
     """The cost of a recipe on a genome of `genome_bases` and on `gpus` GPUs.
 
-    epochs: those of the recipe where not given, one where it has none. bases_per_token: single bases and k-mers have a
-    fixed number; that of other tokenizers is measured on `corpus`, a prepared part of the genome, or given. mfu:
-    ASSUMED_MFU where not given.
+    Not given, they are ASSUMED: one GPU, A100_FLOPS, ASSUMED_MFU, and one epoch where the recipe has none either.
+    bases_per_token: single bases and k-mers have a fixed number; that of other tokenizers is measured on `corpus`, a
+    prepared part of the genome, or given.
     Special tokens and attention scores are not counted. Raises RecipeError for numbers that cannot be, and where the
     bases a token are not known.
     """
-    mfu, origin_of_mfu = (ASSUMED_MFU, "assumed") if mfu is None else (mfu, "given")
     train_bases = round(genome_bases * (1 - recipe.split.validation_fraction - recipe.split.heldout_fraction))
-    epochs_of_recipe = recipe.training.most_epochs(train_bases) or 1.0
-    values = {"genome_bases": genome_bases, "gpus": gpus, "gpu_flops": gpu_flops, "epochs": epochs_of_recipe}
-    values |= {} if epochs is None else {"epochs": epochs}
-    for name, value in (values | {"mfu": mfu}).items():
+    given = {"genome_bases": genome_bases, "gpus": gpus, "gpu_flops": gpu_flops, "mfu": mfu}
+    given["epochs"] = recipe.training.most_epochs(train_bases) if epochs is None else epochs
+    origins = {name: "assumed" if value is None else "given" for name, value in given.items()}
+    values = given | {name: value for name, value in ASSUMED.items() if given[name] is None}
+    for name, value in values.items():
         if not 0 < value < (float("inf") if name != "mfu" else 1 + 1e-9):
             raise RecipeError(f"{name} is {value}: give a number above 0" + (", at most 1" if name == "mfu" else ""))
     per_token, origin = _bases_per_token(recipe, bases_per_token, corpus)
@@ -104,18 +105,17 @@ def plan_at_scale(
     computed = ("train_bases", "tokens", "parameters", "active_parameters", "training_flops", "hours")
     return ScalePlan(
         **values,
-        mfu=mfu,
         bases_per_token=per_token,
         train_bases=train_bases,
         tokens=tokens,
         parameters=parameters.total,
         active_parameters=parameters.active,
         training_flops=flops,
-        hours=flops / (gpus * gpu_flops * mfu) / 3600,
+        hours=flops / (values["gpus"] * values["gpu_flops"] * values["mfu"]) / 3600,
         training_state_bytes=BYTES_OF_TRAINING_STATE * parameters.total,
         activation_bytes=rows * activation_bytes_per_token(config),
-        origins=dict.fromkeys(values, "given")
-        | {"bases_per_token": origin, "mfu": origin_of_mfu}
+        origins=origins
+        | {"bases_per_token": origin}
         | dict.fromkeys((*computed, "training_state_bytes", "activation_bytes"), "computed"),
     )
 
