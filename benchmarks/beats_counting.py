@@ -1,12 +1,13 @@
 """Does half an hour with a recipe beat counting? Each genome prepared, trained and evaluated within the minutes given.
 
     python -m benchmarks.beats_counting [--genomes ecoli yeast chr2 | all] [--minutes 30] [--seed 0]
-        [--set KEY=VALUE ...] -o FOLDER
+        [--set KEY=VALUE ...] [-o runs/half]
 
 GENOMES: names of `benchmarks.genomes`, NAME=FILE, or FASTA files; `all` adds those that the recipe was not tuned on.
 The clock runs from the first library that is loaded to the last figure, on the cores at hand. Training gets what
 preparing, and the evaluation as `benchmarks.rehearsal` foresees it, leave. Prints the figures of each model and the
-seconds of each phase; FOLDER gets the runs and beats_counting.json, to which each genome is added when it is done.
+seconds of each phase; the output folder gets the runs and beats_counting.json, to which each genome is added when it is
+done.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--set", action="append", default=[], dest="changes", metavar="KEY=VALUE")
-    parser.add_argument("--output", "-o", type=Path, required=True)
+    parser.add_argument("--output", "-o", type=Path, default=Path("runs/half"))
     settings = parser.parse_args()
     names = list(GENOMES) if settings.genomes == ["all"] else settings.genomes
     file = settings.output / RESULT

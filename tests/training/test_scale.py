@@ -107,6 +107,16 @@ def test_the_command_without_a_genome():
     assert "3.12e+14 FLOP/s a GPU (assumed)" in CliRunner().invoke(app, arguments[:3]).stdout
 
 
+def test_the_tutorial_on_paper():
+    arguments = ["plan", "--recipe", "tutorial", "--genome-bases", "10000000", "--epochs", "1", "--json"]
+    assert "--bases-per-token N" in str(CliRunner().invoke(app, arguments).exception)
+    result = CliRunner().invoke(app, [*arguments, "--bases-per-token", "5"])
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)["at_scale"]
+    assert (facts["tokens"], facts["parameters"]) == (1_600_000, 104_993_024)  # a fifth of it validates
+    assert facts["origins"]["bases_per_token"] == "given"
+
+
 def test_the_command_needs_one_of_the_two():
     result = CliRunner().invoke(app, ["plan"])
     assert result.exit_code != 0

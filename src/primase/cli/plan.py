@@ -35,6 +35,12 @@ Epochs = Annotated[
     float | None,
     typer.Option(min=1e-9, metavar="N", help="Passes to extrapolate to; those of the recipe, or one, where not given."),
 ]
+BasesPerToken = Annotated[
+    float | None,
+    typer.Option(
+        min=1e-9, metavar="N", help="Bases a byte pair spells, about 5 of 4,096; without it measured on the genome."
+    ),
+]
 
 
 def command(
@@ -48,6 +54,7 @@ def command(
     gpu_flops: GpuFlops = None,
     mfu: Mfu = None,
     epochs: Epochs = None,
+    bases_per_token: BasesPerToken = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Say what a run will take, before it starts.
@@ -64,6 +71,7 @@ def command(
         raise InputError("no genome: give a FASTA file, or --genome-bases N for a plan on paper")
     settings_of_run = Recipe.load(recipe, options.overrides(settings, minutes, column))
     elsewhere = {"genome_bases": genome_bases, "gpus": gpus, "gpu_flops": gpu_flops, "mfu": mfu, "epochs": epochs}
+    elsewhere["bases_per_token"] = bases_per_token
     here, at_scale = _plans(sources, settings_of_run, elsewhere)
     if as_json:
         facts = {} if here is None else dataclasses.asdict(here)

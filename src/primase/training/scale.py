@@ -153,7 +153,8 @@ def _bases_per_token(recipe: Recipe, given: float | None, corpus: Corpus | None)
         return float(recipe.tokenizer.k if kind == "kmer" else 1), "computed"
     if corpus is None:
         raise RecipeError(
-            f"tokenizer.kind is {kind}: its bases a token depend on the genome; give a genome too, a part is enough"
+            f"tokenizer.kind is {kind}: its bases a token depend on the genome; give a genome too, a part is enough, "
+            "or --bases-per-token N"
         )
     return int(corpus.windows["length"].sum(dtype=int)) / corpus.description["tokens"], "measured"
 
