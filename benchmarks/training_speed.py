@@ -49,7 +49,7 @@ PIECES = {
     "and stock attention": NOT_COMPILED | {"attention": "sdpa"},
     "and stock experts": NOT_COMPILED | {"attention": "sdpa", "experts": "grouped_mm"},
 }
-"""Primase with its pieces taken away one after the other; what is left at the end: the loss, the order of rows, kept memory."""
+"""Primase with its pieces taken away one after the other; the loss, the order of rows and kept memory are left."""
 
 
 def main() -> None:
