@@ -20,6 +20,7 @@ PROMISED = {
         "--gpu-flops",
         "--mfu",
         "--epochs",
+        "--bases-per-token",
         "--json",
     },
     "pretrain": {
