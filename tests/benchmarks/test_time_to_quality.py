@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -25,16 +26,21 @@ def settings(tmp_path):
         tokenizer=str(tmp_path / "tokenizer"),
         tutorial_epochs=50,
         fast_epochs=None,
+        until_reached=False,
     )
 
 
 def measured(monkeypatch, settings, changes_of_fast=()):
     """What `measure` says of runs that prepare their windows and have these curves, without a training."""
 
-    def pretrain(windows, run, recipe, *, overwrite):
+    def pretrain(windows, run, recipe, *, overwrite, on_step):
         prepare(windows, run / "corpus", recipe.replace(dict(changes_of_fast) if recipe.name == "fast" else {}))
-        lines = [{"seconds": seconds, "eval_bits_per_base": bits} for seconds, bits in CURVES[recipe.name]]
-        (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [{"loss": 3.0}, *lines]))
+        lines = [{"loss": 3.0}]
+        with suppress(KeyboardInterrupt):
+            for step, (seconds, bits) in enumerate(CURVES[recipe.name]):
+                lines.append({"seconds": seconds, "eval_bits_per_base": bits})
+                on_step(step, len(CURVES[recipe.name]), {"eval_bits_per_base": bits})
+        (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
     monkeypatch.setattr(time_to_quality, "pretrain", pretrain)
     return time_to_quality.measure(settings)
@@ -45,6 +51,12 @@ def test_how_much_sooner(monkeypatch, settings):
     assert result["tutorial_best_bits_per_base"] == 2.01
     assert result["seconds_to_it"] == {"tutorial": 200.0, "fast": 20.0} and result["ratio"] == 10.0
     assert "10.0 times sooner" in time_to_quality.table(result)
+
+
+def test_stopped_where_the_ratio_is_known(monkeypatch, settings):
+    settings.until_reached = True
+    result = measured(monkeypatch, settings)
+    assert result["seconds_and_bits_per_base"]["fast"] == CURVES["fast"][:2] and result["ratio"] == 10.0
 
 
 def test_figures_of_other_windows_are_not_compared(monkeypatch, settings):
