@@ -6,8 +6,8 @@ WINDOWS: FASTA or CSV of 200-base windows. Both recipes are trained on the same 
 others. The tutorial's optimizer steps, the same 1,600 windows each, are taken in larger batches and with
 Primase's attention, as fast as it runs them here. The clock is the training time of metrics.jsonl, counting for the
 start and compiling included, measuring and saving not. A run that is there is not trained again, so that an interrupted
-comparison goes on. With `--until-reached`, `fast` is stopped once it is as good as the tutorial's best: the ratio is known
-then, and measuring it every five steps to its end takes longer than training it.
+comparison goes on. With `--until-reached`, `fast` is stopped once it is as good as the tutorial's best: the ratio is
+known then, and measuring it every five steps to its end takes longer than training it.
 """
 
 import argparse
