@@ -141,10 +141,6 @@ class MarkovModels:
                 bits[first:after, order] += np.bincount(number - first, surprisal, minlength=after - first)
         return MarkovScore(bits, bases)
 
-    def window_bits(self, windows: Iterable[np.ndarray]) -> np.ndarray:
-        """Surprisal of each window under every order, float64 [windows, orders]."""
-        return self.score(windows).bits
-
     def surprisal(self, window: np.ndarray, order: int) -> np.ndarray:
         """Bits of each base of one window under one order, float64 [bases]; NaN where it is not A, C, G or T.
 
