@@ -199,6 +199,10 @@ def _silu_experts(
         return _SiluExperts.apply(tokens, gate_up, down, blocks, dtype)
 
 
+NOT_PLAIN = ("is_transposed", "has_bias", "has_post_expert_norm", "_is_expert_parallel")
+"""Attributes of an experts module; the last two came with later releases of transformers than the oldest that we take."""
+
+
 def _is_silu_on_processor(module: nn.Module, hidden_states: torch.Tensor) -> bool:
     """Whether the experts are of the plain kind: gate and up stacked in this order, SiLU, no biases."""
     return (
@@ -207,7 +211,7 @@ def _is_silu_on_processor(module: nn.Module, hidden_states: torch.Tensor) -> boo
         and getattr(type(module), "_apply_gate", None) is _default_apply_gate
         and module.has_gate
         and module.is_concatenated
-        and not (module.is_transposed or module.has_bias or module.has_post_expert_norm or module._is_expert_parallel)
+        and not any(getattr(module, name, False) for name in NOT_PLAIN)
     )
 
 
