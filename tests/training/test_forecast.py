@@ -32,6 +32,11 @@ def corpus(tmp_path_factory):
     return prepare([folder / "g.fa"], folder / "corpus", recipe), recipe
 
 
+@pytest.fixture(autouse=True)
+def _small_genomes(monkeypatch):
+    monkeypatch.setattr(module, "SMALLEST_FITTED_BASES", 100)
+
+
 def test_counting_is_that_of_a_dictionary(corpus):
     corpus, recipe = corpus
     after: dict[str, Counter] = {}
@@ -81,6 +86,18 @@ def test_more_bases_lower_it_and_another_recipe_has_none(corpus):
     assert one.bits_per_base == pytest.approx(expected)
     assert module.GAIN_BITS > 0 and one.error_bits == module.ERROR_BITS > 0
     assert forecast(Recipe.load("default", {"tokenizer.k": 2}), corpus, 100_000, 1e7) is None
+
+
+def test_none_for_a_smaller_genome_than_it_was_fitted_to(corpus, monkeypatch, capsys):
+    corpus, recipe = corpus
+    monkeypatch.setattr(module, "SMALLEST_FITTED_BASES", corpus.part_bases("train") + 1)
+    assert forecast(recipe, corpus, 100_000, 1e7) is None
+    recipe = recipe.replace({"model.preset": "qwen3-nano", "training.steps": 1, "training.compile": "no"})
+    print_plan(plan_training(TrainingSetup.open(recipe, corpus)))
+    of_train = f"{corpus.part_bases('train') + 1:,}"
+    assert f"  forecast        none: it was fitted to training parts of {of_train} bases" in capsys.readouterr().out
+    other = plan_training(TrainingSetup.open(recipe.replace({"training.beta2": 0.9}), corpus))
+    assert (other.forecast, other.no_forecast) == (None, "fitted to runs of recipe default alone")
 
 
 def test_the_plan_and_the_run_forecast_the_same(corpus, tmp_path, capsys):

@@ -108,6 +108,20 @@ def test_windows_shorter_than_the_recipe_is_for_are_told(tmp_path):
         if text.startswith("windows")]  # fmt: skip
 
 
+def test_windows_too_long_for_the_genome_are_told(tmp_path):
+    file = tmp_path / "phage.fa"
+    file.write_text(">phage\n" + "ACGTTGCAACGTAGCTAGCA" * 240 + "\n")
+
+    def told(window_bases):
+        recipe = tiny_recipe(DENSE, data__window_bases=window_bases, split__strategy="blocks", split__gap_bases=100)
+        work = tmp_path / str(window_bases)
+        return [text for text in plan(file, work, recipe).warnings if "bases are trained on" in text]
+
+    (warning,) = told(1000)
+    assert "of 4,800 bases are trained on: windows of 1,000 are too long" in warning
+    assert warning.endswith("set data.window_bases=100") and not told(100)
+
+
 def test_the_longest_row_is_among_those_that_are_timed(tmp_path):
     file = tmp_path / "contigs.fa"
     short = [f">c{number}\n{'ACGTTGCAAC' * 2}\n" for number in range(100)]

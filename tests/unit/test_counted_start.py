@@ -5,7 +5,7 @@ import torch
 
 from primase.errors import RecipeError
 from primase.models.build import build_model, configuration
-from primase.models.counted_start import PRIOR_PAIRS, begin_with_pairs, count_pairs
+from primase.models.counted_start import DISCOUNT, PRIOR_PAIRS, begin_with_pairs, count_pairs, smoothed
 from primase.recipe import ModelSettings
 from primase.tokenizers import kmer_tokenizer
 from primase.training.run import pretrain
@@ -47,13 +47,27 @@ def test_counts():
     assert count_pairs(rows, 3).tolist() == [[0, 2, 0], [0, 1, 1], [0, 0, 0]]
 
 
+def test_smoothing():
+    """Token 2 was never seen, 1 follows two others and itself, 0 follows 1 alone."""
+    counts = torch.tensor([[0, 4, 0], [2, 1, 0], [0, 0, 0]], dtype=torch.float32)
+    after, follows = smoothed(counts)
+    assert follows.tolist() == pytest.approx([1.5 / 4.5, 2.5 / 4.5, 0.5 / 4.5])
+    seen_after, count = {0: 1, 1: 2, 2: 0}, {(0, 1): 4, (1, 0): 2, (1, 1): 1}
+    for first in range(3):
+        for second in range(3):
+            kept = max(0, count.get((first, second), 0) - DISCOUNT)
+            given = (DISCOUNT * seen_after[first] + PRIOR_PAIRS) * follows[second].item()
+            expected = (kept + given) / (sum(n for (a, _), n in count.items() if a == first) + PRIOR_PAIRS)
+            assert after[first, second].item() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_begins_where_counting_ends(name, chain):
     tokens, vocabulary = chain
     counts = count_pairs(list(tokens), vocabulary)
     frequency = counts.sum(0) + 0.5
     frequency /= frequency.sum()
-    counted = ((counts + PRIOR_PAIRS * frequency) / (counts.sum(1, keepdim=True) + PRIOR_PAIRS)).log()
+    counted = smoothed(counts)[0].log()
     inputs, targets = tokens[:8, :200], tokens[:8, 1:201]
     by_frequency = nats(frequency.log().expand(*targets.shape, -1), targets)
     by_pairs = nats(counted[inputs], targets)

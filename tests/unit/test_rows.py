@@ -59,6 +59,15 @@ def test_random_strands_give_both_strands_and_change_with_the_epoch(make_rows):
     assert seen[0] != seen[1] and 0 < sum(seen[0]) < len(forward)
 
 
+@pytest.mark.parametrize("kind", ["kmer", "byte-pair"])
+def test_rows_of_one_strand(make_rows, kind):
+    rows = make_rows(200, 400, training__strands="random", tokenizer__kind=kind, tokenizer__vocabulary_tokens=64)
+    drawn, forward = spelled(rows), train_text(rows)
+    assert spelled(rows.of_strand(is_reversed=False)) == forward
+    assert spelled(rows.of_strand(is_reversed=True)) == [reverse_complement(window) for window in forward]
+    assert spelled(rows) == drawn, "the rows themselves stay as they are"
+
+
 def test_shifted_rows_show_every_frame_and_stay_inside_their_window(make_rows):
     rows = make_rows(1000, 34, training__shift_rows=True)
     windows = train_text(rows)

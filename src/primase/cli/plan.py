@@ -136,6 +136,8 @@ def print_plan(plan) -> None:
     }
     if plan.forecast is not None:
         rows["forecast"] = f"{plan.forecast} on the validation part"
+    elif plan.no_forecast is not None:
+        rows["forecast"] = f"none: it was {plan.no_forecast}"
     typer.echo("The plan:")
     for name, value in rows.items():
         typer.echo(f"  {name:<15} {value}")

@@ -1,5 +1,6 @@
 """Training rows: what one position of a batch holds. Windows that fit are rows; longer ones are cut into rows."""
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -42,6 +43,7 @@ class TrainingRows(Dataset):
         self.windows = corpus.part(part)
         self.row_tokens = row_tokens
         self.epoch = 0
+        self.is_reversed: bool | None = None
         special_tokens = len(encoder.prefix_ids) + len(encoder.suffix_ids)
         self.capacity_tokens = row_tokens - special_tokens
         if encoder.regular_k is not None:
@@ -67,6 +69,12 @@ class TrainingRows(Dataset):
         """Called by accelerate's data loader; strands and shifts are drawn anew each epoch."""
         self.epoch = epoch
 
+    def of_strand(self, *, is_reversed: bool) -> "TrainingRows":
+        """The same rows, all of one strand, whatever the settings say; shifts are drawn as ever."""
+        rows = copy.copy(self)
+        rows.is_reversed = is_reversed
+        return rows
+
     def __getitem__(self, row: int) -> torch.Tensor:
         position = int(np.searchsorted(self.last_row, row, side="right"))
         row_in_window = row - int(self.last_row[position] - self.rows_of_window[position])
@@ -79,6 +87,8 @@ class TrainingRows(Dataset):
     def _cut(self, window: int, row_in_window: int, rows: int, draw: np.random.Generator) -> tuple[np.ndarray, bool]:
         """Token ids of one row, and whether it is the whole window."""
         is_reversed = self.settings.strands == "random" and bool(draw.integers(2))
+        if self.is_reversed is not None:
+            is_reversed = self.is_reversed
         if self.encoder.regular_k is not None:
             length = int(self.corpus.windows["length"][window])
             start, stop = self._bounds(length, row_in_window, rows, draw)

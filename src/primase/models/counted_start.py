@@ -1,9 +1,9 @@
 """Fresh weights that begin where counting pairs of tokens ends, instead of at even odds.
 
 With thousands of tokens a network spends its first minutes on how often each of them occurs and what follows what;
-counting knows that in seconds. Here the embedding and the output layer are set such that their product is, as nearly as
-so few dimensions allow, the logarithm of what counting predicts; the layers between add nothing at first, and learn the
-rest. The dimensions that counting does not need are drawn as ever, so that tokens of like successors differ.
+counting knows that in seconds. Here the embedding and the output layer are set such that they predict, as nearly as so
+few dimensions allow, what smoothed counts do; the layers between add nothing at first, and learn the rest. The
+dimensions that counting does not need are drawn as ever, so that tokens of like successors differ.
 """
 
 import math
@@ -20,11 +20,19 @@ MODEL_TYPES = ("llama", "mistral", "mixtral", "qwen3", "qwen3_moe")
 MOST_TOKENS = 8192
 """Of a vocabulary: pairs are counted in a square table, 268 MB of so many tokens."""
 
-PRIOR_PAIRS = 1000.0
-"""What a token's successors are taken to be before they are counted: so many tokens drawn by frequency alone."""
+DISCOUNT = 0.9
+"""Taken off the count of each pair that was seen, for those that were not: most pairs of a small genome are seen once
+or never."""
+
+PRIOR_PAIRS = 50.0
+"""What a token's successors are taken to be before they are counted: so many tokens drawn regardless of it."""
 
 PAIR_DIMENSIONS = 60
-"""Dimensions given to pairs, a quarter of the width at most; more of them learn the noise of rare pairs."""
+"""Dimensions given to pairs, a quarter of the width at most."""
+
+FITTING_STEPS, FITTING_RATE = 20, 0.03
+"""Steps on all pairs at once by which what is predicted comes nearer to the counts, and their size beside the weights.
+So few do not come to the table itself, but predict other text better than it does (docs/experiments.md)."""
 
 FREQUENCY_SHARE, PAIR_SHARE = 0.25, 0.4
 """Parts of an embedding's squared length: the direction that all tokens share, and at most that of the pairs."""
@@ -69,19 +77,14 @@ def refuse_other_models(config: PreTrainedConfig) -> None:
 
 @torch.no_grad()
 def begin_with_pairs(model: PreTrainedModel, counts: torch.Tensor) -> None:
-    """Set embedding, output layer and what the layers add, so that the model predicts as `counts` do.
+    """Set embedding, output layer and what the layers add, so that the model predicts as smoothed `counts` do.
 
-    `counts` [vocabulary, vocabulary]: how often the second token came after the first. The logarithm of (the pair's
-    count + prior) / (the first one's + prior) over the second one's frequency is brought to PAIR_DIMENSIONS by a
-    singular value decomposition, weighted by how often both occur.
+    `counts` [vocabulary, vocabulary]: how often the second token came after the first.
     """
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     width = embedding.shape[1]
     dimensions = min(PAIR_DIMENSIONS, width // 4)
-    after, frequency = counts.sum(1) + 1, counts.sum(0) + 0.5
-    frequency = frequency / frequency.sum()
-    gain = ((counts + PRIOR_PAIRS * frequency) / ((after + PRIOR_PAIRS)[:, None] * frequency)).log()
-    of_first, of_second = _directions(gain, (after / after.sum()).sqrt(), frequency.sqrt(), dimensions)
+    of_first, of_second, bias = _factors(counts, dimensions)
 
     # The norm before the output layer divides all embeddings by their scale, which is one for all.
     length = EMBEDDING_SCALE * width**0.5
@@ -93,13 +96,52 @@ def begin_with_pairs(model: PreTrainedModel, counts: torch.Tensor) -> None:
     missing = (length**2 - embedding[:, : 1 + dimensions].square().sum(1)).sqrt()
     drawn = embedding[:, rest].norm(dim=1).clamp(min=1e-12)  # transformers gives a padding token zeros
     embedding[:, rest] *= (missing / drawn)[:, None]
-    logarithm = frequency.log()
-    head[:, 0] = (logarithm - (frequency * logarithm).sum()) * EMBEDDING_SCALE / shared
+    head[:, 0] = bias * EMBEDDING_SCALE / shared
     head[:, pairs] = of_second * EMBEDDING_SCALE
     head[:, rest] *= OUTSIDE_PAIRS / head[:, rest].std()
     for name, parameter in model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight", "experts.down_proj")):
             parameter.zero_()
+
+
+def smoothed(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """[vocabulary, vocabulary]: the probability of the second token after the first; [vocabulary]: after any.
+
+    Interpolated Kneser-Ney (Chen and Goodman, 1999, "An empirical study of smoothing techniques for language
+    modeling"): what is taken off the pairs that were seen goes to all tokens, by how many others each of them follows.
+    """
+    is_seen = counts > 0
+    follows = is_seen.sum(0) + 0.5
+    follows /= follows.sum()
+    given = DISCOUNT * is_seen.sum(1) + PRIOR_PAIRS
+    after = (counts - DISCOUNT).clamp_(min=0).addcmul_(given[:, None], follows)
+    return after.div_(after.sum(1, keepdim=True)), follows
+
+
+def _factors(counts: torch.Tensor, dimensions: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """[vocabulary, dimensions] twice and [vocabulary]: of_first @ of_second.T + bias are the logits of smoothed counts.
+
+    Begun by a singular value decomposition of what a pair is worth beyond its second token, weighted by how often both
+    tokens occur; then by Adam on the cross-entropy of all pairs, whose gradients are divided by those same weights.
+    """
+    after, follows = smoothed(counts)
+    first, second = (counts.sum(axis) + 0.5 for axis in (1, 0))
+    first, second = first / first.sum(), second / second.sum()
+    of_first, of_second = _directions((after / follows).log_(), first.sqrt(), second.sqrt(), dimensions)
+    factors = [of_first, of_second, follows.log()]
+    sizes = [FITTING_RATE * float(factor.square().mean().sqrt()) for factor in factors]
+    adam = torch.optim.Adam(
+        [{"params": [factor], "lr": size} for factor, size in zip(factors, sizes, strict=True)], betas=(0.8, 0.95)
+    )
+    for _ in range(FITTING_STEPS):
+        of_first, of_second, bias = factors
+        error = torch.addmm(bias, of_first, of_second.T).softmax(1).sub_(after)  # the gradient, but for `first`
+        of_first.grad = error @ of_second
+        error *= first[:, None]
+        of_second.grad = error.T @ of_first / second[:, None]
+        bias.grad = error.sum(0) / second
+        adam.step()
+    return of_first, of_second, bias - (second * bias).sum()
 
 
 def _directions(

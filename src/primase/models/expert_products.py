@@ -200,7 +200,7 @@ def _silu_experts(
 
 
 NOT_PLAIN = ("is_transposed", "has_bias", "has_post_expert_norm", "_is_expert_parallel")
-"""Attributes of an experts module; the last two came with later releases of transformers than the oldest that we take."""
+"""Attributes of an experts module; the last two are not in the oldest release of transformers that is taken."""
 
 
 def _is_silu_on_processor(module: nn.Module, hidden_states: torch.Tensor) -> bool:

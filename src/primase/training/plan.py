@@ -16,7 +16,7 @@ from primase.models.packing import packed
 from primase.recipe import TrainingSettings
 from primase.results import MUCH_LEAKAGE, Leakage
 from primase.sequence_encoder import unknown_in_words
-from primase.training.forecast import Forecast, forecast
+from primase.training.forecast import Forecast, forecast, why_none
 from primase.training.optimizers import MuonWithAdamW
 from primase.training.training_setup import TrainingSetup
 
@@ -31,6 +31,9 @@ COMPILING_PAYS_SECONDS = 240
 
 LEAST_TIMED_SECONDS, MOST_TIMED_STEPS = 1.0, 12
 """Steps of a small model are timed for at least so long, or so often: its first ones are slower than the rest."""
+
+ENOUGH_WINDOWS, MOST_OF_IT = 40, 0.7
+"""Fewer windows than these, or a smaller share of a genome in its training part, are worth a warning, if both."""
 
 SAFETY = 0.95
 """Share of the time asked for that is planned; the rest is for checkpoints and a noisy machine."""
@@ -61,7 +64,9 @@ class Plan:
     is_compiled: bool
     """Whether the layers go through torch.compile; the time that it takes is in none of the figures above."""
     forecast: Forecast | None
-    """Of the validation part's bits per base at the end; None for a recipe that it was not fitted to."""
+    """Of the validation part's bits per base at the end."""
+    no_forecast: str | None
+    """Why there is none: what it was fitted to."""
     warnings: tuple[str, ...]
 
     @property
@@ -98,6 +103,7 @@ def plan_training(setup: TrainingSetup, processes: int = 1) -> Plan:
         peak_memory_bytes=hardware.peak_memory_bytes(setup.device),
         is_compiled=is_compiled,
         forecast=forecast(recipe, corpus, parameters.total, pace.tokens * _bases_per_token(setup)),
+        no_forecast=why_none(recipe, corpus),
         warnings=tuple(_warnings(setup, parameters.total)),
     )
 
@@ -280,6 +286,8 @@ def _warnings(setup: TrainingSetup, parameters: int) -> list[str]:
         )
     if short := _shorter_windows(setup):
         warnings.append(short)
+    if few := _few_windows(setup):
+        warnings.append(few)
     if corpus.description["split"]["strategy"] == "random":
         warnings.append(
             "random split: neighbouring and overlapping windows stand on both sides, so held-out figures are too good"
@@ -306,6 +314,19 @@ def _shorter_windows(setup: TrainingSetup) -> str | None:
         f"windows have {mean_bases:,.0f} bases on average, where the recipe is for {recipe.data.window_bases:,}: its "
         f"steps hold 1/{rows_to_fill_one:,.0f} of the tokens that its rates are for; set training.rows_per_batch="
         f"{recipe.training.rows_per_batch * rows_to_fill_one:.0f}"
+    )
+
+
+def _few_windows(setup: TrainingSetup) -> str | None:
+    """Of a genome of so few windows that the other parts, and the gaps between them, take much of it."""
+    bases, windows = setup.corpus.description["bases"], setup.corpus.description["windows"]
+    all_bases = sum(bases.values())
+    if sum(windows.values()) >= ENOUGH_WINDOWS or bases["train"] >= MOST_OF_IT * all_bases:
+        return None
+    shorter = max(100, all_bases // ENOUGH_WINDOWS // 100 * 100)
+    return (
+        f"only {bases['train']:,} of {all_bases:,} bases are trained on: windows of {setup.recipe.data.window_bases:,} "
+        f"are too long to divide so few; set data.window_bases={shorter}"
     )
 
 

@@ -80,7 +80,9 @@ class TrainingSetup:
         """As the recipe has it begin: with weights drawn by its seed, or set to what counting pairs of tokens says."""
         model = build_model(self.recipe.model, self.config, self.recipe.seed)
         if self.recipe.model.start == "pairs":
-            begin_with_pairs(model, count_pairs(self.rows, self.config.vocab_size))
+            strands = (False, True) if self.recipe.training.strands == "random" else (False,)
+            rows = [self.rows.of_strand(is_reversed=is_reversed) for is_reversed in strands]
+            begin_with_pairs(model, sum(count_pairs(some, self.config.vocab_size) for some in rows))
         return model
 
     @property
