@@ -128,13 +128,13 @@ def _factors(counts: torch.Tensor, dimensions: int) -> tuple[torch.Tensor, torch
     first, second = (counts.sum(axis) + 0.5 for axis in (1, 0))
     first, second = first / first.sum(), second / second.sum()
     of_first, of_second = _directions((after / follows).log_(), first.sqrt(), second.sqrt(), dimensions)
-    factors = [of_first, of_second, follows.log()]
+    bias = follows.log()
+    factors = of_first, of_second, bias  # which Adam changes in place
     sizes = [FITTING_RATE * float(factor.square().mean().sqrt()) for factor in factors]
     adam = torch.optim.Adam(
         [{"params": [factor], "lr": size} for factor, size in zip(factors, sizes, strict=True)], betas=(0.8, 0.95)
     )
     for _ in range(FITTING_STEPS):
-        of_first, of_second, bias = factors
         error = torch.addmm(bias, of_first, of_second.T).softmax(1).sub_(after)  # the gradient, but for `first`
         of_first.grad = error @ of_second
         error *= first[:, None]
