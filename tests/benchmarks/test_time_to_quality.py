@@ -50,7 +50,19 @@ def test_how_much_sooner(monkeypatch, settings):
     result = measured(monkeypatch, settings)
     assert result["tutorial_best_bits_per_base"] == 2.01
     assert result["seconds_to_it"] == {"tutorial": 200.0, "fast": 20.0} and result["ratio"] == 10.0
-    assert "10.0 times sooner" in time_to_quality.table(result)
+    walls = result["wall_seconds_to_it"]
+    assert walls["tutorial"] > 0 and walls["fast"] > 0
+    assert result["wall_ratio"] == walls["tutorial"] / walls["fast"]
+    table = time_to_quality.table(result)
+    assert "10.0 times sooner" in table and f"{result['wall_ratio']:.1f} times sooner" in table
+
+
+def test_a_run_that_had_begun_before_has_no_wall_clock(monkeypatch, settings):
+    measured(monkeypatch, settings)
+    for run in settings.output.iterdir():
+        (run / "final").mkdir()
+    result = measured(monkeypatch, settings)
+    assert result["ratio"] == 10.0 and result["wall_ratio"] is None
 
 
 def test_stopped_where_the_ratio_is_known(monkeypatch, settings):

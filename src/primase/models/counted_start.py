@@ -30,7 +30,7 @@ PRIOR_PAIRS = 50.0
 PAIR_DIMENSIONS = 60
 """Dimensions given to pairs, a quarter of the width at most."""
 
-FITTING_STEPS, FITTING_RATE = 20, 0.03
+FITTING_STEPS, FITTING_RATE = 20, 0.1
 """Steps on all pairs at once by which what is predicted comes nearer to the counts, and their size beside the weights.
 So few do not come to the table itself, but predict other text better than it does (docs/experiments.md)."""
 
