@@ -24,9 +24,10 @@ from primase.recipe import Recipe
 from primase.training.run import pretrain, resume
 
 TUTORIAL_AT_ITS_FASTEST = {
-    "training.rows_per_batch": 400, "training.accumulation_steps": 4, "model.attention": "primase"
+    "training.rows_per_batch": 1600, "training.accumulation_steps": 1, "model.attention": "primase"
 }  # fmt: skip
-"""The same steps as the recipe's 32 windows 50 times with eager attention, sooner."""
+"""The same windows a step as the recipe's 32 windows 50 times, sooner. Its eager attention differs in what a padded
+place says of a row's first token, one target of some forty (docs/decisions/0016-rows-are-packed.md)."""
 
 FAST_MEASURED_OFTEN = {"training.evaluate_every": 5, "training.save_every": "epoch"}
 """Every few seconds of training, since minutes are what it takes. Measuring changes no step."""
@@ -82,7 +83,7 @@ def measure(settings: argparse.Namespace) -> dict:
 def _train(windows: list[Path], run: Path, recipe: Recipe, stop_at: float | None = None) -> list[tuple[float, float]]:
     """Seconds since this call and bits per base at each measurement, told at the end of the step after it.
 
-    None of a run that had begun before. `stop_at`: bits per base of a measurement after which the run is stopped, as by Ctrl-C.
+    None of a run that had begun before. At `stop_at` bits per base the run is stopped, as by Ctrl-C.
     """
     begun = time.perf_counter()
     measured: list[tuple[float, float]] = []
