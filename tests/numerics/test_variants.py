@@ -213,6 +213,19 @@ def test_random_likes_have_the_lengths_of_the_indel(tmp_path):
         assert random_likes(genome, "chr1", 300, b"NN", b"N", count=5, near_bases=100, most_bases=30) == []
 
 
+def test_random_likes_do_not_depend_on_the_spelling_and_are_never_the_variant(tmp_path):
+    """The deletion of an A from a stretch of six, at its beginning, in its middle and at its end."""
+    letters = sequence(600, 8)
+    letters[300:308] = np.frombuffer(b"CAAAAAAG", np.uint8)
+    with Genome(write_genome(tmp_path / "g.fa", {"chr1": letters})) as genome:
+        likes = []
+        for start, ref, alt in ((300, b"CA", b"C"), (303, b"AA", b"A"), (306, b"AG", b"G")):
+            own = change_of(genome, "chr1", start, ref, alt, 40)
+            likes.append(random_likes(genome, "chr1", start, ref, alt, count=40, near_bases=10, most_bases=40))
+            assert len(likes[-1]) == 40 and own not in likes[-1]
+    assert likes[0] == likes[1] == likes[2]
+
+
 @pytest.mark.parametrize("k", [1, 3])
 def test_a_model_that_knows_nothing_prices_lengths_alone(k, tmp_path):
     """Each base costs ln 4 where only k-mers have a probability: an insertion costs its length, an SNV nothing."""

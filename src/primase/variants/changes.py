@@ -75,21 +75,24 @@ def random_likes(
     """Changes of the same lengths at random places within `near_bases`, with letters copied from nearby as well.
 
     As many bases are taken out, and as many are put in, copied from another random place: so the composition is that of
-    the neighbourhood. The draw depends on nothing but the variant. Fewer than `count`, or none, where there are no
-    A, C, G, T to copy.
+    the neighbourhood. The draw depends on nothing but the variant, wherever a file has put it. Fewer than `count`, or
+    none, where there are no A, C, G, T to copy.
     """
-    start, ref, alt = trim(start, ref.upper(), alt.upper())
-    draw = np.random.default_rng(crc32(f"{record}:{start}:{ref.decode()}>{alt.decode()}".encode()))
-    begin = max(start - near_bases, 0)
-    letters = genome.bases(record, begin, start + len(ref) + near_bases).tobytes().upper()
+    own = change_of(genome, record, start, ref, alt, most_bases)
+    _, ref, alt = trim(start, ref.upper(), alt.upper())
+    draw = np.random.default_rng(crc32(f"{record}:{own.start}-{own.end}>{own.letters.decode()}".encode()))
+    begin = max(own.start - near_bases, 0)
+    letters = genome.bases(record, begin, own.end + near_bases).tobytes().upper()
     places = len(letters) - max(len(ref), len(alt)) + 1
     found: list[Change] = []
-    for _ in range(4 * count):  # the same change, and stretches with N, are drawn again
+    for _ in range(4 * count):  # the variant itself, what changes nothing, and stretches with N, are drawn again
         if places < 1 or len(found) == count:
             break
         place, source = (int(number) for number in draw.integers(places, size=2))
         old, new = letters[place : place + len(ref)], letters[source : source + len(alt)]
-        if old == new or (begin + place, new) == (start, alt) or (old + new).translate(None, dna.ACGT):
+        if old == new or (old + new).translate(None, dna.ACGT):
             continue
-        found.append(change_of(genome, record, begin + place, old, new, most_bases))
+        change = change_of(genome, record, begin + place, old, new, most_bases)
+        if change != own:
+            found.append(change)
     return found
