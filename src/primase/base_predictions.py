@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from primase import dna
-from primase.errors import ModelError
 from primase.scoring import LoadedModel, Row, batch_logits, batches, groups, refuse_not_finite, sliding_rows
 from primase.sequence_encoder import SequenceEncoder
 
@@ -83,13 +82,7 @@ def _one_frame(
     first_base = []
     rows: list[Row] = []
     for number, (window_ids, prediction) in enumerate(zip(ids, predictions, strict=True)):
-        letters = encoder.letters_per_token[window_ids]
-        first_base.append(np.concatenate([[0], np.cumsum(letters, dtype=np.int64)]))
-        if first_base[-1][-1] != len(prediction):
-            raise ModelError(
-                f"the tokenizer cannot spell this sequence letter by letter: its tokens hold {first_base[-1][-1]:,} of "
-                f"{len(prediction):,}; use a model whose tokenizer has a token for each of A, C, G and T"
-            )
+        first_base.append(encoder.first_bases(window_ids, len(prediction)))
         rows.extend(sliding_rows(loaded, number, window_ids, stride_fraction))
     for batch in batches(rows, loaded.model):
         _predict_batch(loaded, vocabulary, batch, first_base, predictions)

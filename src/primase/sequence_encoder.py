@@ -107,6 +107,18 @@ class SequenceEncoder:
         ids = self.encode_many([letters[start:end] for start, end in zip(starts, ends, strict=True)])
         return np.concatenate(ids), np.array([len(some) for some in ids], np.int64)
 
+    def first_bases(self, ids: np.ndarray, letters: int) -> np.ndarray:
+        """int64 [tokens + 1]: where each token begins, and where the last ends, in the sequence of so many letters that
+        was encoded. Raises ModelError where the tokens do not spell it letter by letter.
+        """
+        first = np.concatenate([[0], np.cumsum(self.letters_per_token[ids], dtype=np.int64)])
+        if first[-1] != letters:
+            raise ModelError(
+                f"the tokenizer cannot spell this sequence letter by letter: its tokens hold {first[-1]:,} of "
+                f"{letters:,}; use a model whose tokenizer has a token for each of A, C, G and T"
+            )
+        return first
+
     def decode(self, ids: np.ndarray | Sequence[int]) -> bytes:
         """The bases that the ids spell, ASCII upper case; unknown tokens are N, special tokens nothing.
 

@@ -5,11 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
 
 from primase import dna
 from primase.base_predictions import predict_bases
+from primase.errors import ModelError
 from primase.formats import Genome
 from primase.scoring import LoadedModel, score_windows
+from primase.sequence_encoder import SequenceEncoder
 from primase.variants.changes import Change, change_of, random_likes
 from primase.variants.edits import Edit, EditedWindow, plain_edit_nats, token_edit_nats
 from primase.variants.layout import Layout, layout_for
@@ -297,6 +303,20 @@ def test_unknown_bases_that_fill_the_context_cost_only_what_stands_behind_them(t
             [Change("chr1", p, p + 1, b"A") for p in range(398, 700, 40)]
         )
     assert np.isnan(scores).any(axis=1).sum() <= 2 and np.isfinite(scores[3:]).all()
+
+
+def test_a_tokenizer_that_reads_unknown_bases_in_a_row_as_one_is_refused():
+    """Windows of A, C, G and T show nothing of it, so the model is read the quick way."""
+    vocabulary = {letter: number for number, letter in enumerate(["[UNK]", "A", "C", "G", "T", "AC"])}
+    backend = Tokenizer(BPE(vocabulary, merges=[("A", "C")], unk_token="[UNK]", fuse_unk=True))
+    backend.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]")
+    loaded = LoadedModel(tiny_model().model, tokenizer, SequenceEncoder(tokenizer), 64)
+    shared = SharedPasses(loaded, 7)
+    assert shared.agree(40)
+    window = EditedWindow(np.frombuffer(b"ACGTNNNNGATTACA", np.uint8), [Edit(9, 10, b"C")])
+    with pytest.raises(ModelError, match="cannot spell this sequence letter by letter: its tokens hold 12 of 15"):
+        shared.edit_nats([window])
 
 
 def test_layouts_fit_the_context(loaded):

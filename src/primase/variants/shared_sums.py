@@ -65,19 +65,20 @@ class WindowSums:
         self._of_edits: list[list[tuple[int, np.ndarray]]] = [[(0, np.empty(0))] * frames for _ in window.edits]
 
     def rows(self, encoder: SequenceEncoder) -> Iterator[Row]:
-        """A row for each frame."""
+        """A row for each frame. Raises ModelError where the tokens do not spell the letters one by one."""
         filler = np.full(self.frames - 1, ord("A"), np.uint8)
         last = max((end for end, _ in self._ends), default=0)
         for frame in range(self.frames):
             texts = [np.concatenate([text[frame:], filler]) for text in (self.window.bases, *self._texts)]
             ids, *changed = encoder.encode_many(texts)
-            row_ids, spelled = _up_to(encoder, ids, last - frame)
-            row = Row(self, frame, row_ids, texts[0][:spelled])
+            row_ids, first_base = _up_to(encoder.first_bases(ids, len(texts[0])), ids, last - frame)
+            row = Row(self, frame, row_ids, texts[0][: first_base[-1]])
             for number, (text, edit_ids) in enumerate(zip(texts[1:], changed, strict=True)):
-                edit_ids, spelled = _up_to(encoder, edit_ids, self._ends[number][1] - frame)
+                first_base = encoder.first_bases(edit_ids, len(text))
+                edit_ids, first_base = _up_to(first_base, edit_ids, self._ends[number][1] - frame)
                 shared = _shared(row_ids, edit_ids)
-                begin = int(encoder.letters_per_token[edit_ids[:shared]].sum())
-                row.segments.append(Segment(number, shared, edit_ids[shared:], text[begin:spelled]))
+                begin = int(first_base[shared])
+                row.segments.append(Segment(number, shared, edit_ids[shared:], text[begin : first_base[-1]]))
                 self._of_edits[number][frame] = (frame + begin, np.empty(0))
             yield row
 
@@ -155,11 +156,10 @@ class TokenSums:
         return after - before
 
 
-def _up_to(encoder: SequenceEncoder, ids: np.ndarray, bases: int) -> tuple[np.ndarray, int]:
-    """The first tokens that spell so many bases, and how many they do spell."""
-    first_base = np.concatenate([[0], np.cumsum(encoder.letters_per_token[ids], dtype=np.int64)])
+def _up_to(first_base: np.ndarray, ids: np.ndarray, bases: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first tokens that spell so many bases, and where each begins and the last ends."""
     count = min(int(np.searchsorted(first_base, max(bases, 0))), len(ids))
-    return ids[:count], int(first_base[count])
+    return ids[:count], first_base[: count + 1]
 
 
 def _shared(ids: np.ndarray, others: np.ndarray) -> int:
