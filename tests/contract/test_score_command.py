@@ -192,6 +192,27 @@ def test_unsorted_variants_have_no_index(primase, finished_run, inputs, variants
     assert not [file for file in Path().iterdir() if file.name.startswith(".")]
 
 
+@pytest.mark.parametrize(
+    ("position", "info", "index"),
+    [
+        (1, "END=600000000", ".csi"),
+        (600_000_000, ".", ".csi"),
+        (1, "END=17592186044416", None),
+        (17_592_186_044_416, ".", None),
+    ],
+)
+def test_records_that_end_far_away(position, info, index, primase, finished_run, inputs, genome, workplace):
+    """A .tbi index ends at 2^29 bases, and a .csi index somewhere too; the scores do not wait for either."""
+    far = line(genome, position, "A", "<DEL>", info)
+    Path("in.vcf").write_text(HEADER + "\n".join(sorted([line(genome, 1, None, other(genome[0])), far])) + "\n")
+    outcome = score(primase, finished_run, inputs, "--vcf", "in.vcf", "-o", "out.vcf.gz")
+    assert outcome.code == 0, outcome.err
+    assert sorted(file.name for file in workplace.iterdir()) == ["in.vcf", "out.vcf.gz"] + (
+        [f"out.vcf.gz{index}"] if index else []
+    )
+    assert ("no index: htslib could make none; a record may end farther" in outcome.out) == (index is None)
+
+
 def test_json_is_alone_on_stdout(primase, finished_run, inputs, variants):
     outcome = score(primase, finished_run, inputs, "--vcf", variants, "-o", "out.vcf", "--json", "--indel-nulls", "0")
     result = json.loads(outcome.out)

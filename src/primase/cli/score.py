@@ -108,8 +108,8 @@ def lines(result) -> list[str]:
         said.append(f"not scored: {result.without_alternative:,} record{plural} without an alternative (ALT is a dot)")
     if result.renamed_contigs:
         said.append(f"contigs by another name in the genome: {other_names(result.renamed_contigs)}")
-    if result.output.endswith(("gz", "bgz")) and result.index is None:
-        said.append("no index: the records are not sorted by contig and position")
+    if result.no_index:
+        said.append(f"no index: {result.no_index}")
     if not result.shares_passes:
         said.append("this model's windows could not be shared by their variants: scored one by one")
     said.extend(f"{file}: written" for file in (result.index, result.table, result.picture) if file)

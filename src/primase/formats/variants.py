@@ -16,9 +16,6 @@ from primase.formats.opening import open_stream, require_file
 
 _HEADER_LINE, _COLUMNS_LINE = b"##", b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
 _BCF_MAGIC = b"BCF\x02"
-_MOST_TBI_BASES = 1 << 29
-"""A .tbi index reaches no farther; a .csi index does."""
-
 
 _FARTHEST = 2**62
 """A position that is larger is taken for this one: past the end of any contig, and a table can hold it."""
@@ -156,7 +153,7 @@ class VariantWriter:
     def __init__(self, file: Path, header: Sequence[str], fields: Sequence[InfoField], replaced: Sequence[str]) -> None:
         self._names = {field.name for field in fields} | set(replaced)
         self._out = open_to_write(file)
-        self.is_sorted, self._last, self._seen, self.farthest = True, ("", -1), set(), 0
+        self.is_sorted, self._last, self._seen = True, ("", -1), set()
         ours = tuple(f"##INFO=<ID={name}," for name in self._names)
         for line in header[:-1]:
             if not line.startswith(ours):
@@ -178,7 +175,6 @@ class VariantWriter:
         elif record.start < start:
             self.is_sorted = False
         self._last = (record.contig, record.start)
-        self.farthest = max(self.farthest, record.start + len(record.ref))
 
     def close(self) -> None:
         self._out.close()
@@ -202,13 +198,24 @@ def writing_variants(
         writer.close()
 
 
-def index_variants(file: Path, farthest: int) -> Path:
-    """Index a sorted bgzip VCF, whose last base is number `farthest`, for tabix; returns the .tbi or .csi file."""
+def index_variants(file: Path) -> Path | None:
+    """Index a sorted bgzip VCF for tabix: the .tbi file, or the .csi file where a record ends past the 2^29 bases that
+    a .tbi reaches; None where htslib can make neither.
+    """
     import pysam
 
-    csi = farthest > _MOST_TBI_BASES
-    pysam.tabix_index(str(file), preset="vcf", force=True, csi=csi)
-    return file.with_name(f"{file.name}.{'csi' if csi else 'tbi'}")
+    before = pysam.set_verbosity(0)
+    try:
+        for suffix in (".tbi", ".csi"):
+            index = file.with_name(f"{file.name}{suffix}")
+            try:
+                pysam.tabix_index(str(file), preset="vcf", force=True, csi=suffix == ".csi")
+                return index
+            except OSError:
+                index.unlink(missing_ok=True)
+        return None
+    finally:
+        pysam.set_verbosity(before)
 
 
 def info_values(values: Iterable[float | None], digits: int = 5) -> str:

@@ -14,7 +14,9 @@ class ScoreResult(Result):
     table: str | None
     picture: str | None = None
     index: str | None = None
-    """The .tbi or .csi file; None for text, or where the records are not sorted."""
+    """The .tbi or .csi file; None for text, or where there is a `no_index`."""
+    no_index: str | None = None
+    """Why a .vcf.gz has none."""
     records: int
     """Of the VCF; in saturation mutagenesis, bases that were changed."""
     alternatives: int

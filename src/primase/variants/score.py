@@ -1,7 +1,7 @@
 """`primase score`: variants of a VCF, or every base of some regions to each other one, to log-likelihood ratios."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,10 @@ from primase.whole_files import refuse_existing, refuse_unwritable, written_whol
 
 VARIANT_SUFFIXES = (".vcf", ".vcf.gz", ".vcf.bgz")
 INDEL_NULLS = 20
+
+UNSORTED = "the records are not sorted by contig and position"
+TOO_FAR = "htslib could make none; a record may end farther than an index reaches"
+"""Why a bgzip VCF has no index."""
 
 
 def score(
@@ -134,7 +138,7 @@ class _Task:
         begun = time.perf_counter()
         fields = info_fields(self.model, self.scorer.layout, token_scores, likes)
         with ExitStack() as stack:
-            writer = index = None
+            writer = index = no_index = None
             files = self._tables(stack)
             if self.outputs.vcf and processes.is_main():
                 partial = stack.enter_context(written_whole(self.outputs.vcf))
@@ -153,7 +157,7 @@ class _Task:
                     progress=self.progress,
                 )
             if writer:
-                index = stack.enter_context(_indexed(partial, self.outputs.vcf, writer.is_sorted, writer.farthest))
+                index, no_index = stack.enter_context(_indexed(partial, self.outputs.vcf, writer.is_sorted))
         tally = processes.by_main(lambda: tally)
         counts = {status: count for status, count in tally.statuses.items() if status != SCORED}
         scored = tally.statuses[SCORED]
@@ -161,6 +165,7 @@ class _Task:
             token_scores,
             begun,
             index=str(index) if index else None,
+            no_index=no_index,
             records=survey.records,
             alternatives=survey.alternatives,
             without_alternative=survey.without_alternative,
@@ -219,13 +224,17 @@ class _Task:
 
 
 @contextmanager
-def _indexed(partial: Path, vcf: Path, is_sorted: bool, farthest: int):
-    """Where the index of a bgzip VCF will be; an index of what was there before is removed."""
+def _indexed(partial: Path, vcf: Path, is_sorted: bool) -> Iterator[tuple[Path | None, str | None]]:
+    """Where the index of a bgzip VCF will be, or why it has none; an index of what was there before is removed."""
     old = [vcf.with_name(f"{vcf.name}{suffix}") for suffix in (".tbi", ".csi")]
-    made = index_variants(partial, farthest) if is_sorted and partial.suffix in GZIP_SUFFIXES else None
+    made = why_not = None
+    if partial.suffix in GZIP_SUFFIXES:
+        made = index_variants(partial) if is_sorted else None
+        if not made:
+            why_not = TOO_FAR if is_sorted else UNSORTED
     final = vcf.with_name(f"{vcf.name}{made.suffix}") if made else None
     try:
-        yield final
+        yield final, why_not
         for file in old:
             file.unlink(missing_ok=True)
         if made:
