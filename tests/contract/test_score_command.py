@@ -1,6 +1,7 @@
 """primase score as users meet it: what is printed and written, and one line for each mistake."""
 
 import csv
+import errno
 import gzip
 import json
 import re
@@ -14,6 +15,7 @@ import pysam
 import pytest
 
 import primase
+from primase.formats.output_tables import TableWriter
 from tests.conftest import REPOSITORY
 from tests.contract.test_readme import code_blocks
 
@@ -284,6 +286,18 @@ def test_the_picture(suffix, primase, finished_run, inputs, workplace):
     assert content.startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
     assert score(primase, finished_run, inputs, *arguments, "--overwrite").code == 0
     assert Path(f"p.{suffix}").read_bytes() == content, "the same scores, the same picture"
+
+
+def test_a_table_that_cannot_be_ended_leaves_no_picture(finished_run, inputs, workplace, monkeypatch):
+    def full(_writer):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(TableWriter, "close", full)
+    with pytest.raises(OSError, match="No space left"):
+        primase.score(
+            finished_run, genome=inputs / "genome.fa", regions="chr1:1-9", output="t.parquet", picture="p.svg"
+        )
+    assert not list(workplace.iterdir())
 
 
 GOOD = ["--vcf", "in.vcf", "-o", "out.vcf"]

@@ -180,15 +180,17 @@ class _Task:
     def regions(self, regions: list[Region], token_scores: bool) -> ScoreResult:
         begun = time.perf_counter()
         with ExitStack() as stack:
-            files = self._tables(stack)
-            tables = [stack.enter_context(writing_table(file, SATURATION_COLUMNS)) for file in files]
-            found = saturate(self.genome, self.scorer, regions, tables=tables, progress=self.progress)
-            found = processes.by_main(lambda: found)
-            if not found.alternatives:
-                raise InputError("no A, C, G or T in the regions; nothing to change")
+            files, picture = self._tables(stack), None
             if self.outputs.picture and processes.is_main():
-                partial = stack.enter_context(written_whole(self.outputs.picture))
-                write_picture(partial, regions[0], found.letters, found.nats, self.model)
+                picture = stack.enter_context(written_whole(self.outputs.picture))
+            with ExitStack() as writing:  # all files are complete when it ends, and then take their places
+                tables = [writing.enter_context(writing_table(file, SATURATION_COLUMNS)) for file in files]
+                found = saturate(self.genome, self.scorer, regions, tables=tables, progress=self.progress)
+                found = processes.by_main(lambda: found)
+                if not found.alternatives:
+                    raise InputError("no A, C, G or T in the regions; nothing to change")
+                if picture:
+                    write_picture(picture, regions[0], found.letters, found.nats, self.model)
         return self._result(
             token_scores,
             begun,
