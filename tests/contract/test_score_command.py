@@ -316,6 +316,7 @@ MISTAKES = {
     "both": ([*GOOD, "--regions", "chr1:1-5"], "give either the variants (--vcf) or the regions"),
     "suffix": (["--vcf", "in.vcf", "-o", "out.bcf"], "out.bcf: scores are written as .vcf, .vcf.gz"),
     "table": ([*GOOD, "--table", "t.xlsx"], "t.xlsx: a table is written as .tsv, .csv, .parquet"),
+    "table twice": (["--vcf", "in.vcf", "-o", "t.tsv", "--table", "sub/../t.tsv"], "t.tsv: named twice"),
     "context": ([*GOOD, "--context-bases", "999999"], "give a --context-bases of at most"),
     "after": ([*GOOD, "--after-bases", "999999"], "or fewer --after-bases"),
     "region": (["--regions", "chr1:0-5", "-o", "t.tsv"], "'chr1:0-5' is no region"),

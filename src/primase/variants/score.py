@@ -1,5 +1,6 @@
 """`primase score`: variants of a VCF, or every base of some regions to each other one, to log-likelihood ratios."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -115,7 +116,7 @@ class _Outputs:
             require_table_name(file)
         if vcf is None and not tables:
             raise InputError("nothing to write; give --output, or --table")
-        if len(tables) == 2 and tables[0] == tables[1]:
+        if len({os.path.abspath(file) for file in tables}) < len(tables):
             raise InputError(f"{tables[0]}: named twice; --table is a further file")
         if picture is not None and has_vcf:
             raise InputError(f"{picture}: the picture is of a region; give --regions in place of --vcf")
