@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -151,6 +152,22 @@ def test_what_cannot_be_is_said(loaded, genome, made, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'primase\[search\]'"):
         index(loaded, genome, tmp_path / "i")
+
+
+def test_an_index_that_cannot_be_replaced_stays(loaded, genome, tmp_path, monkeypatch):
+    index(loaded, genome, tmp_path / "i", window_bases=60, step_bases=60)
+    rename = Path.rename
+
+    def refused(self, target):
+        if (self / "index.json").exists() and ".replaced" not in f"{self.name}{target.name}":  # the new folder
+            raise OSError(5, "Input/output error", str(self))
+        return rename(self, target)
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="Input/output error"):
+        patched.setattr(Path, "rename", refused)
+        index(loaded, genome, tmp_path / "i", window_bases=60, step_bases=50, overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["i"]
+    assert json.loads((tmp_path / "i/index.json").read_text())["step_bases"] == 60
 
 
 def test_a_damaged_index_is_said(loaded, genome, tmp_path):

@@ -143,7 +143,9 @@ def _refuse(output: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def _whole_folder(output: Path) -> Iterator[Path]:
-    """A folder that takes the place of `output` when all is in it, and is gone where the block raises."""
+    """A folder that takes the place of `output` when all is in it; where anything fails it is gone, and what was at
+    `output` stays.
+    """
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     aside = output.with_name(f".{output.name}.{os.getpid()}.replaced.partial")
     partial.mkdir()
@@ -152,6 +154,11 @@ def _whole_folder(output: Path) -> Iterator[Path]:
         if output.exists():
             output.rename(aside)
         partial.rename(output)
+    except BaseException:
+        if aside.exists() and not output.exists():
+            aside.rename(output)
+        raise
+    else:
+        shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(aside, ignore_errors=True)
