@@ -165,6 +165,23 @@ def test_resume_gives_the_same_bytes_and_an_interruption_no_file(
     assert not working.exists()
 
 
+@pytest.mark.parametrize(
+    "noted", [{"rows": None}, {"rows": 99}, {"rows": "11"}, {"vectors_bytes": 0}, {"rows_bytes": 7}]
+)
+def test_a_damaged_note_of_what_is_done_is_said(noted, loaded, table, tmp_path):
+    def power_cut(what, _share):
+        if what == "writing":
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        embed_to_file(loaded, [table], tmp_path / "v.npy", progress=power_cut)
+    note = tmp_path / ".v.npy.partial" / "done.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | noted))
+    with pytest.raises(CheckpointError, match=r"damaged: .*; leave out --resume to begin anew"):
+        embed_to_file(loaded, [table], tmp_path / "v.npy", resume=True)
+    embed_to_file(loaded, [table], tmp_path / "v.npy")
+
+
 def test_without_resume_it_begins_anew_and_nothing_to_resume_is_no_mistake(loaded, table, tmp_path):
     working = tmp_path / ".v.npy.partial"
     working.mkdir()

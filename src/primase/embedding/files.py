@@ -68,7 +68,7 @@ def embed_to_file(
     }
     folder = output.with_name(f".{output.name}.partial")
     with RunLock() as lock:
-        gathered = processes.by_main(lambda: _begin(folder, settings, resume, lock))
+        gathered = processes.by_main(lambda: _begin(folder, settings, shape, resume, lock))
         try:
             done_rows, unknown = _gather(gathered, source, loaded, stream, progress)
             processes.by_main(lambda: _finish(gathered, shape, folder, output, progress))
@@ -92,14 +92,14 @@ def embed_to_file(
     )
 
 
-def _begin(folder: Path, settings: dict, resume: bool, lock: RunLock) -> Progress:
+def _begin(folder: Path, settings: dict, shape: tuple[int, ...], resume: bool, lock: RunLock) -> Progress:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock.take(folder)
     except RunInUseError:
         output = folder.with_name(folder.name.removeprefix(".").removesuffix(".partial"))
         raise RunInUseError(f"{output}: another process is writing it; wait for it, or choose another output") from None
-    gathered = Progress.go_on(folder, settings) if resume else None
+    gathered = Progress.go_on(folder, settings, shape) if resume else None
     if gathered is None:
         try:
             for left in (file for file in folder.iterdir() if file.name != LOCK_FILE):

@@ -7,6 +7,7 @@ rows.jsonl      name, record, start, end, strand of each row
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,8 +45,11 @@ class Progress:
         return progress
 
     @classmethod
-    def go_on(cls, folder: Path, settings: dict) -> "Progress | None":
-        """What an interrupted embedding left; None where there is nothing. Raises CheckpointError for another one's."""
+    def go_on(cls, folder: Path, settings: dict, shape: tuple[int, ...]) -> "Progress | None":
+        """What an interrupted embedding left, of vectors [*shape]; None where there is nothing.
+
+        Raises CheckpointError for another one's, and for a damaged one.
+        """
         try:
             theirs = read_json(folder / "settings.json", schema=SCHEMA_VERSION, remedy=REMEDY)
             done = read_json(folder / "done.json", schema=SCHEMA_VERSION, remedy=REMEDY)
@@ -65,7 +69,11 @@ class Progress:
             if not isinstance(size, int) or not file.is_file() or not 0 <= size <= file.stat().st_size:
                 raise CheckpointError(f"{folder}: damaged: {name} is not as long as was noted; {REMEDY}")
             os.truncate(file, size)
-        return cls(folder, done["rows"])
+        with open(folder / "rows.jsonl", "rb") as lines:
+            rows = sum(line.endswith(b"\n") for line in lines)
+        if done.get("rows") != rows or done["vectors_bytes"] != 4 * rows * math.prod(shape):
+            raise CheckpointError(f"{folder}: damaged: done.json notes other rows than there are; {REMEDY}")
+        return cls(folder, rows)
 
     def add(self, rows: list[Row], vectors: np.ndarray) -> None:
         """A group is done: float32 [rows, …]. First the data, then the note that says so."""
