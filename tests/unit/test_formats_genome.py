@@ -52,8 +52,9 @@ def test_regions_by_notation_and_bed(tmp_path):
     bed.write_bytes(gzip.compress(b"chr1\t9\t5\n"))
     with pytest.raises(InputError, match="line 1: the start 9 is behind the end 5"):
         read_regions([bed])
-    with pytest.raises(InputError, match="neither a region nor a BED file"):
-        read_regions(["chr1:5"])
+    for text in ("chr1:5", f"chr1:1-{'9' * 5000}"):
+        with pytest.raises(InputError, match="neither a region nor a BED file"):
+            read_regions([text])
     bed.write_bytes(gzip.compress(b"# nothing\n"))
     with pytest.raises(InputError, match="no region"):
         read_regions([bed])

@@ -1,5 +1,6 @@
 """Regions as biologists write them: `chr2:1,984,785-2,333,275`, counted from 1, both ends included; or a BED file."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import NamedTuple
 from primase.errors import InputError
 from primase.formats.bed_regions import read_bed_regions
 
-_REGION = re.compile(r"(?P<record>.+):(?P<first>[\d,]+)-(?P<last>[\d,]+)")
+_REGION = re.compile(r"(?P<record>.+):(?P<first>[\d,]{1,18})-(?P<last>[\d,]{1,18})")
 
 
 class Region(NamedTuple):
@@ -46,7 +47,7 @@ def read_regions(sources: Sequence[str | Path]) -> list[Region]:
             regions.append(parse_region(str(source)))
             continue
         file = Path(source)
-        if not file.exists():
+        if not os.path.exists(file):  # Path.exists raises OSError for a name that is too long
             raise InputError(
                 f"{source}: neither a region nor a BED file; write NAME:FIRST-LAST, counted from 1, as in "
                 "chr2:1000001-1500000, or check the path"
