@@ -16,7 +16,7 @@ from primase import dna
 from primase.errors import ModelError
 from primase.scoring import LOGITS_OF_A_BATCH, LoadedModel
 from primase.variants.edits import Edit, EditedWindow
-from primase.variants.shared_prices import BasePrices, TokenPrices
+from primase.variants.shared_prices import BasePrices, Prices, TokenPrices
 from primase.variants.shared_sums import Row, Segment
 
 PACK_TOKENS = 192
@@ -38,7 +38,7 @@ class SharedPasses:
 
     def __init__(self, loaded: LoadedModel, after_bases: int, *, token_scores: bool = False) -> None:
         self._loaded, self._after_bases = loaded, after_bases
-        self._prices = TokenPrices(loaded) if token_scores else BasePrices(loaded)
+        self._prices: Prices = TokenPrices(loaded) if token_scores else BasePrices(loaded)
         self._prefix = np.asarray(loaded.encoder.prefix_ids, np.int64)
         config = loaded.model.config
         self._options = {"output_router_logits": False} if hasattr(config, "output_router_logits") else {}
