@@ -20,6 +20,9 @@ def test_command_lines():
         (figures.millibits(-1161.52), "−1,161.5"),  # noqa: RUF001
         (figures.count(1234567.4), "1,234,567"),
         (figures.short(4_896_000), "4.9 M"),
+        (figures.short(999_700), "1 M"),
+        (figures.short(999_400), "999 k"),
+        (figures.short(-999.5), "-1 k"),
         (figures.percent(0.0), "0.0 %"),
         (figures.percent(0.0001), "under 0.1 %"),
         (figures.percent(0.9999), "over 99.9 %"),

@@ -24,7 +24,7 @@ def count(value: float) -> str:
 def short(value: float) -> str:
     """A count for an axis: 1,200 is 1.2 k, 3,400,000 is 3.4 M."""
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit:
+        if round(abs(value) / limit, 3) >= 1:  # what three digits round up to a unit is written in it
             return f"{value / limit:.3g}{THIN}{unit}"
     return f"{value:.3g}"
 
