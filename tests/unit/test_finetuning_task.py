@@ -24,6 +24,8 @@ def records(*labels):
         (["10", "9", "-1"], "multi-class", ("-1", "9", "10")),
         (["IE", "EI", "N"], "multi-class", ("EI", "IE", "N")),
         (["yes", "no"], "binary", ("no", "yes")),
+        (["1_1", "11", "1_2", "12"], "multi-class", ("11", "12", "1_1", "1_2")),
+        (["007", "7", "7.0"], "binary", ("007", "7")),
         (["0.5", "1", "2"], "regression", ("label",)),
         ([str(i) for i in range(21)], "regression", ("label",)),
         ([str(i) for i in range(20)], "multi-class", tuple(map(str, range(20)))),

@@ -108,7 +108,10 @@ def test_pca_is_the_singular_value_decomposition(rows, dimensions):
 def test_numbers_and_groups_are_told_apart():
     assert numbers_of(["0", "1", None] * 20) is None, "labels of classes"
     assert numbers_of(["a", *map(str, range(20))]) is None
-    np.testing.assert_array_equal(numbers_of([*map(str, range(13)), None, "1e3"]), [*range(13), np.nan, 1000])
+    assert numbers_of([f"{number}_1" for number in range(20)]) is None, "names"
+    np.testing.assert_array_equal(
+        numbers_of([*map(str, range(13)), None, "nan", "1e3"]), [*range(13), np.nan, np.nan, 1000]
+    )
     few = grouped(["b", "a", None, "a"])
     assert few.names == ["a", "b"] and few.codes.tolist() == [1, 0, -1, 0] and few.rest == "no value"
     many = grouped([name for number, name in enumerate("abcdefghijklmn") for _ in range(number + 1)])

@@ -1,6 +1,7 @@
 """What the labels mean: the kind of task, its classes, and targets and probabilities in terms of them."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 from primase.errors import InputError
 from primase.finetuning.results import TaskKind
 from primase.formats import LabelledRecord
+from primase.formats.columns import as_number
 
 MOST_INTEGER_CLASSES = 20
 """Whole numbers with more values than this are taken to be measurements."""
@@ -194,17 +196,13 @@ def _number(record: LabelledRecord, column: str) -> float:
 
 
 def _as_number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+    value = as_number(text)
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _canonical(text: str) -> str:
-    """1.0 and 1 are one label: pandas writes whole numbers so where a cell was once empty."""
-    value = _as_number(text)
-    return str(int(value)) if value is not None and value.is_integer() and abs(value) < 2**53 else text
+    """1.0 and 1 are one label: pandas writes whole numbers so where a cell was once empty. 007 and 7 are two names."""
+    return text.partition(".")[0] if re.fullmatch(r"-?\d+\.0*", text) else text
 
 
 def _order(label: str) -> tuple[bool, float, str]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 Column = list[str | None]
 """One value a row; None where nothing is in the cell."""
+
+_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 
 
 def read_columns(file: str | Path, wanted: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Column]:
@@ -35,6 +38,14 @@ def read_columns(file: str | Path, wanted: Sequence[str], optional: Sequence[str
             return _of_text(csv.reader(text, delimiter=DELIMITERS[suffix], strict=True), path, wanted, optional)
         except UnicodeDecodeError:
             raise InputError(f"{file}: not a table of UTF-8 text; save it as UTF-8") from None
+
+
+def as_number(text: str) -> float | None:
+    """The number that a cell holds, NaN and infinity too; None for any other text.
+
+    Not all that Python takes for a number: to it the name 1_1 is 11.
+    """
+    return float(text) if _NUMBER.fullmatch(text.strip()) else None
 
 
 def require_column(name: str, there: Sequence[str], source: str | Path) -> None:

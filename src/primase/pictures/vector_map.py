@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from primase.errors import InputError, MissingExtraError
-from primase.formats.columns import Column, read_columns, require_column
+from primase.formats.columns import Column, as_number, read_columns, require_column
 from primase.formats.vectors import VectorTable, read_vectors
 from primase.pictures.drawing import COLOURS, PALE_GREY, figure_to, legend_name, require_picture_name
 from primase.pictures.results import MapPicture
@@ -130,10 +130,10 @@ def project(vectors: np.ndarray, method: str, source: str) -> Projection:
 
 def numbers_of(column: Column) -> np.ndarray | None:
     """float64 [rows], NaN where nothing is there; None unless all are numbers, more than 12 different ones."""
-    try:
-        numbers = np.array([np.nan if value is None else float(value) for value in column])
-    except ValueError:
+    values = [np.nan if value is None else as_number(value) for value in column]
+    if None in values:
         return None
+    numbers = np.array(values)
     known = numbers[np.isfinite(numbers)]
     return numbers if len(np.unique(known)) > MOST_GROUPS else None
 
