@@ -1,5 +1,6 @@
 """primase compress and primase decompress as users meet them: what is printed, and one line for each mistake."""
 
+import gzip
 import json
 import re
 import struct
@@ -38,6 +39,8 @@ def test_there_and_back(primase, genome, finished_run, workplace):
     assert back.code == 0, back.err
     assert "back.fa: 127 bytes, 102 bases, the very bytes that were compressed" in back.out
     assert Path("back.fa").read_bytes() == genome.read_bytes()
+    assert primase("decompress", finished_run, "sub/genome.prm", "-o", "back.fa.gz").code == 0
+    assert gzip.decompress(Path("back.fa.gz").read_bytes()) == genome.read_bytes()
     assert not list(workplace.rglob("*.partial"))
 
 

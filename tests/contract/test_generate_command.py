@@ -1,5 +1,6 @@
 """primase generate as users meet it: what is printed and written, one line for each mistake, the documented example."""
 
+import gzip
 import json
 import re
 import shlex
@@ -28,6 +29,12 @@ def test_a_file_and_a_table(primase, finished_run, workplace):
         r"seed=0 temperature=1 drawn=0-90 attempts=1 gc=0\.\d+ bits_per_base=\d\.\d+ longest_copy=\d+", header
     )
     assert not list(workplace.rglob("*.partial"))
+
+
+def test_a_name_in_gz_is_compressed(primase, finished_run, workplace):
+    for output in ("new.fa", "new.fa.gz"):
+        assert primase("generate", finished_run, "--bases", "90", "-o", output).code == 0
+    assert gzip.decompress(Path("new.fa.gz").read_bytes()) == Path("new.fa").read_bytes()
 
 
 def test_json_is_alone_on_stdout(primase, finished_run, inputs, workplace):

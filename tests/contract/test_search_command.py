@@ -1,5 +1,6 @@
 """primase search as users meet it: an index, a table, a BED file, one line for each mistake, the documented example."""
 
+import gzip
 import json
 import re
 import shlex
@@ -21,6 +22,8 @@ def test_index_and_query(primase, finished_run, inputs, workplace):
     assert re.search(r"^gene:0-200 +1  chr1:300-500 +1\.0000$", found.out, re.MULTILINE)
     assert found.out.endswith("b/hits.bed: written\n") and "warning" not in found.err
     assert Path("b/hits.bed").read_text().splitlines()[0] == "chr1\t300\t500\tgene:0-200/1\t1000\t."
+    assert primase("search", "query", "a/index", "q.fa", "--top", "2", "-o", "hits.bed.gz").code == 0
+    assert gzip.decompress(Path("hits.bed.gz").read_bytes()) == Path("b/hits.bed").read_bytes()
     result = json.loads(primase("search", "query", "a/index", "q.fa", "--json").out)
     assert result["queries"] == 1 and len(result["hits"]) == 10 and result["hits"][0]["start"] == 300
     Path("short.fa").write_text(f">a\n{bases[300:500]}\n>b\n{bases[300:399]}\n>c\n{bases[300:400]}\n")

@@ -1,5 +1,6 @@
 """What a drawn genome contains, that it can be drawn again, and the files it is kept in."""
 
+import gzip
 import re
 from itertools import pairwise, product
 
@@ -176,6 +177,8 @@ def test_fasta_holds_the_records(tmp_path, model):
     for record, (start, end) in zip(records, pairwise([*headers, len(lines)]), strict=True):
         assert "".join(lines[start + 1 : end]) == text(record.bases)
         assert {len(line) for line in lines[start + 1 : end - 1]} <= {60}
+    write_fasta(records, tmp_path / "genome.fa.gz")
+    assert gzip.decompress((tmp_path / "genome.fa.gz").read_bytes()) == (tmp_path / "genome.fa").read_bytes()
     write_fasta(records[:1], tmp_path / "long.fa", line_bases=1000)
     assert (tmp_path / "long.fa").read_text() == f">sim1\n{text(records[0].bases)}\n"
 

@@ -13,7 +13,7 @@ from primase.cli.writing import writing
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The run, folder or Hub name that compressed it.")],
     source: Annotated[Path, typer.Argument(metavar="FILE", help="The .prm file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="SEQUENCE", help="The FASTA file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="SEQUENCE", help="The FASTA to write, .gz too.")],
     other_machine: Annotated[
         bool,
         typer.Option("--other-machine", help="Try although versions or hardware differ; a checksum guards the result."),

@@ -13,7 +13,7 @@ from primase.errors import InputError
 
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model folder, or a Hub name.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The FASTA file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The FASTA to write, .gz too.")],
     bases: Annotated[int, typer.Option(min=1, metavar="BASES", help="New bases of each sequence, exactly.")],
     count: Annotated[int, typer.Option(min=1, metavar="COUNT", help="Sequences (for each prompt).")] = 1,
     prompt: Annotated[str | None, typer.Option(metavar="ACGT", help="Bases that each sequence begins with.")] = None,

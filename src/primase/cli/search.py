@@ -59,7 +59,7 @@ def query(
         list[str], typer.Argument(metavar="SEQUENCES", help="FASTA, CSV, TSV or Parquet files (.gz too), or folders.")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A BED file to write as well.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A BED file (.gz too) to write as well.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, metavar="COUNT", help="Hits for each sequence.")] = 10,
     model: Annotated[

@@ -16,7 +16,7 @@ from primase.whole_files import refuse_existing
 def command(
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FASTA", help="The FASTA file to write; a .json is written beside it."),
+        typer.Option("--output", "-o", metavar="FASTA", help="The FASTA to write, .gz too; a .json is beside it."),
     ],
     bases: Annotated[int, typer.Option(min=1000, metavar="BASES", help="Length of the genome.")] = 4_000_000,
     records: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Number of chromosomes.")] = 10,

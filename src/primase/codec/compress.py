@@ -17,6 +17,7 @@ from primase.codec.passes import Coded, code_lanes
 from primase.codec.schedule import STRIDE_FRACTION, choose_lanes, cut_lanes, tokens_of_lanes
 from primase.errors import InputError, ModelError
 from primase.formats import join_fasta, read_fasta_text, split_fasta
+from primase.formats.bgzip import write_output
 from primase.results import CompressionResult, DecompressionResult
 from primase.scoring import LoadedModel, load_model, score_windows
 from primase.version import __version__
@@ -104,6 +105,8 @@ def decompress(
 ) -> DecompressionResult:
     """Write the FASTA text that `compress` read, or nothing: its SHA-256 is compared before anything is written.
 
+    An `output` that ends in .gz holds the text in gzip.
+
     The number of threads is that of the encoder meanwhile. `other_machine` tries even where a version or the hardware
     differs; the checksum still guards what is written.
 
@@ -128,7 +131,7 @@ def decompress(
     text = join_fasta(letters, container.side) if len(letters) == header.bases else b""
     if hashlib.sha256(text).hexdigest() != header.text_sha256:
         raise _astray(source)
-    write_whole(Path(output), text)
+    write_output(Path(output), text)
     return DecompressionResult(output=str(output), text_bytes=len(text), bases=len(letters), seconds=seconds)
 
 

@@ -3,9 +3,11 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from primase.whole_files import written_whole
 
 GZIP_SUFFIXES = (".gz", ".bgz")
 
@@ -17,6 +19,12 @@ def no_space(file: Path) -> OSError:
 def open_to_write(file: Path) -> "BinaryIO | BgzipFile":
     """A file to write bytes to; bgzip where it ends in .gz or .bgz."""
     return BgzipFile(file) if file.suffix in GZIP_SUFFIXES else open(file, "wb")
+
+
+def write_output(file: Path, content: bytes) -> None:
+    """Write `file`, bgzip where it ends in .gz or .bgz; nothing is left of it, or the old one, unless all went well."""
+    with written_whole(file) as partial, closing(open_to_write(partial)) as out:
+        out.write(content)
 
 
 class BgzipFile:

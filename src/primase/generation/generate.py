@@ -6,6 +6,7 @@ from pathlib import Path
 
 from primase.errors import InputError
 from primase.formats import read_records
+from primase.formats.bgzip import write_output
 from primase.generation.constraints import Constraints, only_bases
 from primase.generation.draw import Drawer, Drawn
 from primase.generation.quality import Measured, quality_table, training_genome
@@ -13,7 +14,7 @@ from primase.generation.results import GeneratedSequence, Generation
 from primase.generation.sampling import Sampling
 from primase.generation.yardsticks import SPECTRUM_BASES
 from primase.scoring import LoadedModel, load_model
-from primase.whole_files import refuse_existing, refuse_unwritable, write_whole
+from primase.whole_files import refuse_existing, refuse_unwritable
 
 LINE_BASES = 80
 BATCH_SEQUENCES = 64
@@ -42,7 +43,7 @@ def generate(
     overwrite: bool = False,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> Generation:
-    """Draw `count` sequences of `bases` new bases from a model, and write them as FASTA to `output`, if given.
+    """Draw `count` sequences of `bases` new bases from a model, and write them to `output`, if given: FASTA, .gz too.
 
     `model`: a run, a folder, a Hub name, or a model already loaded. A sequence is left flank, prompt, drawn bases,
     right flank; the model reads what stands on the left. `prompts`: a file of prompts, `count` sequences for each.
@@ -108,7 +109,7 @@ def generate(
         sequences=_sequences(drawn, [name for name, _ in wanted], count, figures),
     )
     if output is not None:
-        write_whole(output, fasta(result))
+        write_output(output, fasta(result))
     return result
 
 

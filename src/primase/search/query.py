@@ -13,12 +13,13 @@ from primase.codec.fingerprint import model_sha256, tokenizer_sha256
 from primase.embedding import embed_stream, load
 from primase.errors import InputError, MissingFileError, ModelError
 from primase.formats import Record, read_records
+from primase.formats.bgzip import write_output
 from primase.own_files import one_line, read_array, read_json
 from primase.scoring import LoadedModel
 from primase.search.faiss_library import faiss_library
 from primase.search.results import SearchHit, SearchIndex, SearchResult
 from primase.search.windows import Window, cut, directions
-from primase.whole_files import refuse_existing, refuse_unwritable, write_whole
+from primase.whole_files import refuse_existing, refuse_unwritable
 
 
 def query(
@@ -31,7 +32,7 @@ def query(
     overwrite: bool = False,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> SearchResult:
-    """The `top` windows nearest to each query, by the cosine of vectors; written to `output` as BED, if given.
+    """The `top` windows nearest to each query, by the cosine of vectors; written to `output`, if given: BED, .gz too.
 
     `queries`: files of sequences, or records. A query longer than the index's windows is cut into windows as the
     genome was, and a window of the genome counts with its best similarity to any of them, in any
@@ -73,7 +74,7 @@ def query(
         hits=hits,
     )
     if output is not None:
-        write_whole(Path(output), bed(result))
+        write_output(Path(output), bed(result))
     return result
 
 

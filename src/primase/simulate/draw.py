@@ -2,12 +2,14 @@
 
 from bisect import bisect
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from primase.errors import InputError
+from primase.formats.bgzip import open_to_write
 from primase.simulate.model import GenomeModel
 
 UPPER, LOWER = np.frombuffer(b"ACGT", np.uint8), np.frombuffer(b"acgt", np.uint8)
@@ -38,8 +40,8 @@ def simulate(model: GenomeModel, record_bases: Sequence[int], seed: int) -> list
 
 
 def write_fasta(records: Iterable[SimulatedRecord], path: str | Path, line_bases: int = 60) -> None:
-    """Write records as FASTA, the soft mask kept; an existing file is replaced. Raises OSError."""
-    with Path(path).open("wb") as file:
+    """Write records as FASTA (.gz too), the soft mask kept; an existing file is replaced. Raises OSError."""
+    with closing(open_to_write(Path(path))) as file:
         for record in records:
             letters = record.bases.tobytes()
             file.write(f">{record.name}\n".encode())
