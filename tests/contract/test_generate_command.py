@@ -68,6 +68,7 @@ def test_without_a_training_genome(primase, finished_run, workplace):
         (["--prompts", "n.fa"], "n.fa: record gap: letter 'N' is not A, C, G or T"),
         (["--prompts", "site.fa", "--forbid", "EcoRI"], "prompt b: forbidden site EcoRI: the left flank and prompt"),
         (["--compare-with", "absent.fa"], "absent.fa: no such file or folder"),
+        (["--temperature", "1e-310"], "temperature 1e-310: must be 1e-06 or more, and finite; top-k 1 gives the"),
         (["--top-p", "2"], "top-p 2: must be above 0 and at most 1"),
         (["--forbid", "W", "--gc", "0-0.5"], "sequence 1: no draw met all constraints in 20 attempts"),
     ],

@@ -298,7 +298,7 @@ MISTAKES = {
     "bases 0: draw 1 or more": {"bases": 0},
     "count 0": {"count": 0},
     "seed -1: must be 0 or more": {"seed": -1},
-    "temperature 0: must be above 0": {"temperature": 0.0},
+    "temperature 0: must be 1e-06 or more": {"temperature": 0.0},
     "top-k 0": {"top_k": 0},
     "top-p 1.5": {"top_p": 1.5},
     "GC range 0.6 to 0.4": {"gc": (0.6, 0.4)},

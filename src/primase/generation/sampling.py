@@ -6,6 +6,9 @@ import torch
 
 from primase.errors import InputError
 
+LEAST_TEMPERATURE = 1e-6
+"""Logits divided by far smaller ones are infinite, and no token has a probability."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -16,8 +19,11 @@ class Sampling:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < float("inf"):
-            raise InputError(f"temperature {self.temperature:g}: must be above 0; top-k 1 gives the likeliest tokens")
+        if not LEAST_TEMPERATURE <= self.temperature < float("inf"):
+            raise InputError(
+                f"temperature {self.temperature:g}: must be {LEAST_TEMPERATURE:g} or more, and finite; top-k 1 gives "
+                "the likeliest tokens"
+            )
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top-k {self.top_k}: must be 1 or more")
         if self.top_p is not None and not 0 < self.top_p <= 1:
