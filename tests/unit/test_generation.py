@@ -11,6 +11,7 @@ from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 from primase.dna import reverse_complement
 from primase.errors import InputError, ModelError
+from primase.formats import read_records
 from primase.generation.decoding import Decoder, capacity_tokens, context_of
 from primase.generation.enzymes import SITES
 from primase.generation.generate import generate
@@ -80,6 +81,15 @@ def test_the_same_seed_draws_the_same_whatever_the_batch(models, kind, tmp_path)
     assert texts(generate(loaded, seed=6, **options)) != texts(together)
     assert [one.name for one in together.sequences] == [f"{name}_{n}" for name in "abc" for n in (1, 2)]
     assert len(set(texts(together))) == 6
+
+
+def test_prompts_of_one_name_are_numbered_on(models, tmp_path):
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("name,sequence\na,ACG\nb c,TTG\na,GGT\nb_c,TAT\n")
+    drawn = generate(models["base"], tmp_path / "o.fa", bases=9, count=2, prompts=prompts)
+    names = ["a_1", "a_2", "b_c_1", "b_c_2", "a_3", "a_4", "b_c_3", "b_c_4"]
+    assert [one.name for one in drawn.sequences] == names
+    assert [record.name for record in read_records([tmp_path / "o.fa"])] == names
 
 
 def test_more_sequences_begin_with_the_same_ones(models):

@@ -1,6 +1,7 @@
 """`primase generate`: constraints, drawing, the quality table, and a FASTA file."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def generate(
         compared_with=None if genome is None else genome.name,
         spectrum_bases=None if genome is None else SPECTRUM_BASES,
         quality=quality,
-        sequences=_sequences(drawn, [name for name, _ in wanted], count, figures),
+        sequences=_sequences(drawn, [name for name, _ in wanted], figures),
     )
     if output is not None:
         write_output(output, fasta(result))
@@ -167,15 +168,17 @@ def _drawn_place(drawn: Drawn) -> tuple[int, int]:
     return len(plan.given) + plan.first_drawn, len(plan.given) + plan.end
 
 
-def _sequences(
-    drawn: list[Drawn], prompt_names: list[str | None], count: int, figures: Measured
-) -> list[GeneratedSequence]:
+def _sequences(drawn: list[Drawn], prompt_names: list[str | None], figures: Measured) -> list[GeneratedSequence]:
+    """Numbered by the name of their prompt, which several prompts may have."""
     sequences = []
+    numbers: Counter[str] = Counter()
     for number, (one, prompt) in enumerate(zip(drawn, prompt_names, strict=True)):
         start, end = _drawn_place(one)
+        name = "_".join((prompt or "generated").split())
+        numbers[name] += 1
         sequences.append(
             GeneratedSequence(
-                name=f"{'_'.join((prompt or 'generated').split())}_{number % count + 1}",
+                name=f"{name}_{numbers[name]}",
                 sequence=one.text.decode(),
                 prompt=prompt,
                 drawn_start=start,
