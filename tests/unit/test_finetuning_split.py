@@ -118,6 +118,26 @@ def test_parts_without_a_label(tmp_path):
         gather(tmp_path, FinetuningSettings(label=("label",)))
 
 
+@pytest.mark.parametrize(
+    ("labels", "value", "message"),
+    [
+        (("y",), lambda row: (row / 2,), "test part have the same value of 'y'; give others too"),
+        (("x", "y"), lambda row: (row % 2, row % 3 % 2), "test part have the same labels; give others too"),
+    ],
+)
+@pytest.mark.parametrize("test_rows", [1, 5])
+def test_a_test_part_on_which_a_metric_has_no_value(labels, value, message, test_rows, tmp_path):
+    def write_part(name, texts, rows):
+        lines = [f"{text},{','.join(map(str, value(row)))}\n" for text, row in zip(texts, rows, strict=True)]
+        (tmp_path / f"{name}.csv").write_text(f"sequence,{','.join(labels)}\n{''.join(lines)}")
+
+    write_part("train", sequences(40), range(40))
+    write_part("dev", sequences(10, 5), range(10))
+    write_part("test", sequences(test_rows, 6), [1] * test_rows)
+    with pytest.raises(InputError, match=rf"test\.csv: all rows of the {message}"):
+        gather(tmp_path, FinetuningSettings(label=labels))
+
+
 @pytest.mark.data
 def test_the_copies_of_gue_tf_4(shared_data):
     """Between train and dev, letter for letter or reverse complemented, by a set of strings."""

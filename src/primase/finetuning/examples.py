@@ -158,12 +158,19 @@ def _check(task: Task, parts: dict[str, Part]) -> None:
         if task.kind in ("binary", "multi-class") and max(counts.values()) == len(part.records):
             (label,) = (name for name, count in counts.items() if count)
             raise InputError(f"{part.source}: all rows of the {part.name} part have label {label!r}; give others too")
+        if task.kind == "regression" and np.ptp(part.targets) == 0:
+            raise InputError(
+                f"{part.source}: all rows of the {part.name} part have the same value of {task.columns[0]!r}; give "
+                "others too"
+            )
         if part.name == "train" and 0 in counts.values():
             label = next(name for name, count in counts.items() if not count)
             raise InputError(f"{part.source}: no training row of label {label!r} is left; give more rows of it")
         if part.name == "train" and task.kind == "multi-label" and max(counts.values()) == len(part.records):
             label = next(name for name, count in counts.items() if count == len(part.records))
             raise InputError(f"{part.source}: all training rows have label {label!r}; give rows without it")
+        if task.kind == "multi-label" and set(counts.values()) <= {0, len(part.records)}:
+            raise InputError(f"{part.source}: all rows of the {part.name} part have the same labels; give others too")
 
 
 def _label_counts(task: Task, targets: np.ndarray) -> dict[str, int]:
