@@ -183,16 +183,17 @@ def test_a_missing_umap_is_one_line(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("vectors", "message"),
+    ("vectors", "method", "message"),
     [
-        (np.zeros((2, 4)), "2 vectors of 4 dimensions; a map needs 3 vectors"),
-        (np.zeros((9, 1)), "9 vectors of 1 dimensions"),
-        (np.ones((9, 4)), "all vectors are the same"),
+        (np.zeros((2, 4)), "pca", "2 vectors of 4 dimensions; a map by pca needs 3 vectors of 2 or more"),
+        (np.eye(3, 4), "umap", "3 vectors of 4 dimensions; a map by umap needs 4 vectors of 2 or more"),
+        (np.zeros((9, 1)), "pca", "9 vectors of 1 dimensions"),
+        (np.ones((9, 4)), "pca", "all vectors are the same"),
     ],
 )
-def test_nothing_to_map(vectors, message):
+def test_nothing_to_map(vectors, method, message):
     with pytest.raises(InputError, match=message):
-        project(vectors.astype(np.float32), "pca", "v.npy")
+        project(vectors.astype(np.float32), method, "v.npy")
 
 
 def test_a_formula_in_a_label_is_drawn_as_it_is(tmp_path):

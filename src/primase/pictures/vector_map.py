@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHODS = ("pca", "umap")
-FEWEST_ROWS = 3
+FEWEST_ROWS = {"pca": 3, "umap": 4}
+"""UMAP starts from three eigenvectors, of which there must be fewer than rows."""
+
 MARKERS = ("o", "^")
 MOST_GROUPS = len(COLOURS) * len(MARKERS)
 """Groups with a look of their own: each colour as a disc, then each as a triangle."""
@@ -107,9 +109,11 @@ def picture_map(
 def project(vectors: np.ndarray, method: str, source: str) -> Projection:
     """`vectors` float32 [rows, dimensions] in two. Raises InputError where there are too few, or all are the same."""
     rows, dimensions = vectors.shape
-    if rows < FEWEST_ROWS or dimensions < 2:
+    fewest = FEWEST_ROWS[method]
+    if rows < fewest or dimensions < 2:
         raise InputError(
-            f"{source}: {rows:,} vectors of {dimensions:,} dimensions; a map needs {FEWEST_ROWS} vectors of 2 or more"
+            f"{source}: {rows:,} vectors of {dimensions:,} dimensions; a map by {method} needs {fewest} vectors of "
+            "2 or more"
         )
     if (vectors == vectors[0]).all():
         raise InputError(f"{source}: all vectors are the same, so there is nothing to map")
