@@ -9,12 +9,14 @@ windows by the 11-mers that they share with the query, on either strand, which t
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from primase import dna
+from primase.errors import InputError, PrimaseError
 from primase.formats import Record, read_records
 from primase.scoring import LoadedModel, load_model
 from primase.search import index, query
@@ -33,9 +35,13 @@ def main() -> None:
     parser.add_argument("--max-bases", type=int, default=500_000)
     parser.add_argument("--layer", type=int, default=-1)
     settings = parser.parse_args()
-    record = next(read_records([settings.genome]))
-    record = Record(record.name, record.sequence[: settings.max_bases], record.source)
-    found = recalls(load_model(settings.model, causal=False), record, settings.queries, layer=settings.layer)
+    try:
+        record = next(read_records([settings.genome]))
+        record = Record(record.name, record.sequence[: settings.max_bases], record.source)
+        found = recalls(load_model(settings.model, causal=False), record, settings.queries, layer=settings.layer)
+    except PrimaseError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
     print(json.dumps(vars(settings) | {"bases": len(record.sequence), "recall_at_10": found}, indent=1))
 
 
@@ -49,9 +55,15 @@ def recalls(
     layer: int = -1,
     rates: tuple[float, ...] = RATES,
 ) -> dict[str, dict[str, float]]:
-    """For each rate of substitutions, the share of queries that the index and the rival find among the ten best."""
+    """For each rate of substitutions, the share of queries that the index and the rival find among the ten best.
+
+    Raises InputError where no stretch of `window_bases` is half A, C, G and T, as a query must be.
+    """
     stream = np.random.default_rng(0)
-    starts = stream.integers(len(record.sequence) - window_bases + 1, size=queries)
+    places = [one.start for one in cut([record], window_bases, 1) if one.is_known and len(one.sequence) == window_bases]
+    if not places:
+        raise InputError(f"{record.source}: no {window_bases} bases that are half A, C, G and T; give another genome")
+    starts = np.array(places)[stream.integers(len(places), size=queries)]
     pieces = [np.frombuffer(record.sequence[s : s + window_bases].upper().encode(), np.uint8) for s in starts]
     pieces = [dna.reverse_complement(piece) if number % 2 else piece for number, piece in enumerate(pieces)]
     windows = list(cut([record], window_bases, step_bases))

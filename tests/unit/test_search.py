@@ -190,6 +190,14 @@ def test_the_rival_counts_shared_kmers_on_both_strands():
     assert shared_kmers(windows, [reverse_complement(text)])[0][0] == 500
 
 
+def test_no_query_of_the_benchmark_is_drawn_from_a_gap(loaded):
+    record = Record("r", random_bases(400, 3) + "N" * 4000, "g.fa")
+    found = recalls(loaded, record, 10, window_bases=60, step_bases=10, rates=(0.0,))
+    assert found["0"]["shared_11mers"] == 1
+    with pytest.raises(InputError, match=r"g\.fa: no 60 bases that are half A, C, G and T"):
+        recalls(loaded, Record("r", "N" * 400, "g.fa"), 10, window_bases=60)
+
+
 def test_recall_falls_with_mutations_and_both_find_exact_copies(loaded):
     record = Record("r", random_bases(6000, 3), "")
     found = recalls(loaded, record, 30, window_bases=60, step_bases=10, rates=(0.0, 0.3))
