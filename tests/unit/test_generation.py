@@ -217,12 +217,12 @@ def test_what_is_ruled_out_is_never_drawn():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("sites", [("HinfI", "TaqI", "AluI"), ("BglI", "GGTCTC"), ("CG", "TATA", "SWS")])
+@pytest.mark.parametrize("sites", [("HinfI", "TaqI", "AluI"), ("BtgZI", "GCNNNNNNNGC"), ("CG", "TATA", "SWS")])
 def test_forbidden_sites_stand_nowhere_on_either_strand(models, kind, sites):
     """Also across tokens, and across the borders with prompt and flanks."""
     plain = generate(models[kind], bases=100, count=40, prompt="GAT", left_flank="TGAA", right_flank="TCATT", seed=2)
     options = {"bases": 100, "count": 40, "prompt": "GAT", "left_flank": "TGAA", "right_flank": "TCATT", "seed": 2}
-    assert any(has_site(text, site) for text in texts(plain) for site in sites) or sites[0] == "BglI"
+    assert any(has_site(text, site) for text in texts(plain) for site in sites)
     for text in texts(generate(models[kind], forbid=sites, **options)):
         assert re.fullmatch("TGAAGAT[ACGT]{100}TCATT", text)
         assert not any(has_site(text, site) for site in sites)
