@@ -44,7 +44,7 @@ def _run(training: np.ndarray, scored: np.ndarray) -> dict[str, float]:
     names = ("markov_fit_seconds", "markov_score_seconds", "mixture_fit_seconds", "mixture_score_seconds")
     return dict(zip(names, np.diff(times).round(2).tolist(), strict=True)) | {
         "seconds": round(times[-1] - times[0], 2),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6),
         "markov_bits_per_base": round(float(score.bits_per_base.min()), 4),
         "mixture_bits_per_base": round(float(bits.mean()), 4),
     }
