@@ -163,6 +163,8 @@ class PrefixSums:
             has_ended[token, place] = ended[:, 0]
             for base in range(1, has_ended.shape[1]):
                 has_ended[:, base] += UNKNOWN * has_ended[:, base - 1]
+            # At such odds for a token that ends before, the sums are too coarse: all four are as likely, then.
             of_base = goes_on + UNKNOWN * has_ended[token, place, None]
+            of_base[of_base.sum(dim=1) == 0] = UNKNOWN
             values.append((of_base / of_base.sum(dim=1, keepdim=True)).float())
         return places[:, 0].cpu().numpy(), places[:, 1].cpu().numpy(), torch.cat(values).cpu().numpy()

@@ -151,7 +151,7 @@ class TrainingSettings(Settings):
     row_tokens: int | None = Field(None, ge=4)
     """Longest row, special tokens included; a longer window is cut into rows. The model's positions where not set."""
     strands: Literal["forward", "random"] = "forward"
-    """random: each row of each epoch is read from a strand drawn by the seed."""
+    """random: each window of each epoch, and so all its rows, is read from a strand drawn by the seed."""
     shift_rows: bool = False
     """Rows cut from a longer window begin at another base every epoch (all frames of a k-mer are seen)."""
     optimizer: Literal["adamw", "muon"] = "adamw"

@@ -147,7 +147,8 @@ class RunFolder:
 
     def refer_to(self, corpus: Corpus) -> None:
         """Note a corpus that lies outside this folder, by its relative path, so that both can be moved together."""
-        relative = os.path.relpath(corpus.folder, self.folder)
+        # A link is followed first: `..` leads out of what it leads to.
+        relative = os.path.relpath(corpus.folder.resolve(), self.folder.resolve())
         reference = {"schema_version": REFERENCE_SCHEMA_VERSION, "folder": relative, "digest": corpus.digest}
         write_whole(self.folder / CORPUS_REFERENCE, (json.dumps(reference, indent=2) + "\n").encode())
 

@@ -25,6 +25,22 @@ def write_whole(file: Path, content: bytes) -> Path:
     return file
 
 
+def folder_to_make(path: str | Path) -> Path:
+    """Where a folder is to be made: what a link leads to, so that it stays on its disk. Raises InputError for `.`."""
+    folder = Path(path)
+    if folder.name in ("", ".."):
+        raise InputError(f"{folder}: name the folder that is to be made, in place of the one to make it in")
+    return folder.resolve() if folder.is_symlink() else folder
+
+
+def with_usual_modes(folder: Path) -> None:
+    """Let others read the weights in `folder` as all else in it: safetensors lets their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o666 & ~umask)
+
+
 @contextmanager
 def creating_folder(
     folder: Path,
@@ -45,11 +61,13 @@ def creating_folder(
     file of that name too, and must not be deleted for it. Raises OutputExistsError for all else that is there, and with
     `remedy` where `overwrite` is not set.
     """
-    aside = folder.with_name(f".{folder.name}.replaced")
+    folder = folder_to_make(folder)
+    asides = [aside := folder.with_name(f".{folder.name}.replaced")]
+    while aside.exists():  # left by a process that was killed; the only whole run may be in it
+        asides.append(aside := folder.with_name(f".{folder.name}.replaced{len(asides) + 1}"))
     is_replaced = _may_be_replaced(folder, marker, own_names, overwrite, remedy, claim_name)
     if is_replaced:
         claim(folder)
-        shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
     is_claimed = False
     try:
@@ -66,7 +84,8 @@ def creating_folder(
         if is_replaced and not folder.exists():
             aside.rename(folder)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    for aside in asides:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _may_be_replaced(

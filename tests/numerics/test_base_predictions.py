@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from primase.base_predictions import predict_bases, surprisal
+from primase.base_predictions import PrefixSums, predict_bases, surprisal
 from primase.errors import ModelError
 from primase.models.build import build_model, configuration
 from primase.recipe import ModelSettings
@@ -49,6 +49,17 @@ def in_a_loop(loaded: LoadedModel, text: bytes) -> np.ndarray:
             bases = np.array([sums[letter] for letter in (b"A", b"C", b"G", b"T")]) + ended / 4
             rows.append(bases / bases.sum())
     return np.array(rows)
+
+
+@pytest.mark.parametrize("ahead", [30, 60, 200])
+def test_a_model_that_is_sure_of_another_token_still_predicts(ahead):
+    encoder = tiny_model(k=3).encoder
+    target, sure_of = (int(encoder.encode(text)[0]) for text in (b"TTT", b"AAA"))
+    logits = torch.zeros(1, len(encoder.spelled))
+    logits[0, sure_of] = ahead
+    _, _, values = PrefixSums.of(encoder, torch.device("cpu")).predict(logits, torch.tensor([target]))
+    assert values.shape == (3, 4) and np.isfinite(values).all()
+    np.testing.assert_allclose(values.sum(axis=1), 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])

@@ -43,6 +43,23 @@ def test_random_split_holds_out_single_windows():
     assert np.count_nonzero(np.diff(parts)) > 300, "windows of a part must not lie together"
 
 
+@pytest.mark.parametrize(("validation", "heldout"), [(0.0, 0.1001), (0.1001, 0.0), (0.0, 0.0)])
+def test_random_split_leaves_a_part_that_is_not_asked_for_empty(validation, heldout):
+    plan = split(genome({"a": 1200}), strategy="random", validation_fraction=validation, heldout_fraction=heldout)
+    for part, share in ((VALIDATION, validation), (HELDOUT, heldout)):
+        assert abs(np.count_nonzero(plan.parts == part) - 1200 * share) <= (1 if share else 0)
+
+
+def test_rows_of_one_name_are_drawn_together():
+    """A table of 600 rows and 30 names: a tenth of the windows, and not what any of the drawn rows is called."""
+    windows, starts, _ = genome({f"{row}": 2 for row in range(600)})
+    names = [f"chr{row % 30}" for row in range(600)]
+    plan = split((windows, starts, lambda: names), strategy="records", heldout_fraction=0.1, is_table=True)
+    heldout = plan.parts == HELDOUT
+    assert np.count_nonzero(heldout) == 120 and len(plan.heldout_records) == len(set(plan.heldout_records)) == 3
+    assert {names[row] for row in windows["record"][heldout]} == set(plan.heldout_records)
+
+
 def test_named_records_are_held_out_whole_and_validation_comes_from_the_others():
     windows = genome({"I": 300, "IV": 200, "XVI": 100})
     plan = split(windows, strategy="records", heldout_records=("IV", "XVI"), block_bases=1000, gap_bases=0)

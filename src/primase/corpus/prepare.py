@@ -24,6 +24,7 @@ from primase.recipe import Recipe
 from primase.run_lock import RunLock
 from primase.sequence_encoder import SequenceEncoder
 from primase.tokenizers import base_tokenizer, kmer_tokenizer, load_tokenizer, train_byte_pair_tokenizer
+from primase.whole_files import folder_to_make
 
 TOKENIZE_BATCH_BASES = 2_000_000
 
@@ -46,7 +47,7 @@ def prepare(
     from primase.corpus.leakage import write_certificate  # numba: only where it is needed
 
     processes.start()
-    output = Path(output)
+    output = folder_to_make(output)
     _refuse_to_replace(output, overwrite)
     files = sequence_files(sources)
     _refuse_corpora(files)

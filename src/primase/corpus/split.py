@@ -91,7 +91,8 @@ class _Split:
         settings, count = self.settings, len(self.windows)
         order = self.rng.permutation(count)
         train = int((1 - settings.validation_fraction - settings.heldout_fraction) * count + 1e-9)
-        heldout = round(settings.heldout_fraction * count)
+        # What rounding leaves over is of a part that was asked for.
+        heldout = round(settings.heldout_fraction * count) if settings.validation_fraction else count - train
         self.windows["part"][order[train:]] = VALIDATION
         self.windows["part"][order[count - heldout :]] = HELDOUT
 
@@ -250,15 +251,20 @@ class _Split:
         return bases
 
     def _draw_records(self, names: list[str], least_bases: int = 1) -> tuple[str, ...]:
-        """Records of so many bases in random order, each held out if that brings the share nearer to the fraction."""
-        bases = self._bases_of_records()
+        """Records of so many bases in random order, each held out if that brings the share nearer to the fraction.
+
+        Rows of a table that have one name are one record here: they are held out together.
+        """
+        unique, first, record_of = np.unique(np.asarray(names), return_index=True, return_inverse=True)
+        by_first = np.argsort(first)  # in the order of the file, as draws of distinct names have always been
+        bases = np.bincount(record_of, weights=self._bases_of_records())[by_first]
         wanted, held_out, chosen = self.settings.heldout_fraction * bases.sum(), 0.0, []
-        for record in self.rng.permutation(len(names)):
+        for record in self.rng.permutation(len(bases)):
             is_nearer = abs(held_out + bases[record] - wanted) < abs(held_out - wanted)
             if bases[record] >= least_bases and is_nearer:
                 held_out += bases[record]
                 chosen.append(int(record))
-        return tuple(names[record] for record in sorted(chosen))
+        return tuple(str(unique[by_first[record]]) for record in sorted(chosen))
 
     def refuse_empty(self, strategy: str) -> None:
         settings = self.settings

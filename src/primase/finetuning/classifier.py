@@ -25,6 +25,7 @@ from primase.own_files import one_line, read_json
 from primase.run_folder import RunFolder
 from primase.scoring import CPU_TOKENS_OF_A_BATCH, LoadedModel, assembled
 from primase.tokenizers import load_tokenizer
+from primase.whole_files import with_usual_modes
 
 HEAD = "score"
 """What transformers calls the linear layer on top of the last token, in all its causal classifiers."""
@@ -172,6 +173,7 @@ def _batched(loaded: LoadedModel, sequences: Sequence[list[np.ndarray]], forward
 def save(loaded: LoadedModel, folder: Path) -> None:
     """In the Hub's layout: loads with plain AutoModelForSequenceClassification and AutoTokenizer."""
     loaded.model.save_pretrained(folder)
+    with_usual_modes(folder)
     loaded.tokenizer.save_pretrained(folder)
 
 

@@ -14,7 +14,7 @@ from primase.formats.bgzip import open_to_write
 from primase.formats.names import name_of
 from primase.formats.opening import open_stream, require_file
 
-_HEADER_LINE, _COLUMNS_LINE = b"##", b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
+_COLUMNS_LINE = b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
 _BCF_MAGIC = b"BCF\x02"
 
 _FARTHEST = 2**62

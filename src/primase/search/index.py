@@ -25,7 +25,7 @@ from primase.scoring import LoadedModel
 from primase.search.faiss_library import faiss_library
 from primase.search.results import SearchIndex
 from primase.search.windows import Window, cut, directions
-from primase.whole_files import refuse_unwritable
+from primase.whole_files import folder_to_make, refuse_unwritable
 
 LAYER = -1
 OWN_NAMES = {"index.json", "vectors.faiss", "windows.parquet", "centre.npy"}
@@ -49,7 +49,7 @@ def index(
 
     Raises InputError, OutputExistsError, ModelError, MissingExtraError.
     """
-    faiss, output = faiss_library(), Path(output)
+    faiss, output = faiss_library(), folder_to_make(output)
     if not 1 <= step_bases <= window_bases:
         raise InputError(f"windows of {window_bases} bases every {step_bases}: give a step of 1 to the window's bases")
     _refuse(output, overwrite=overwrite)

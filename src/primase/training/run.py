@@ -40,7 +40,7 @@ from primase.training.time_limit import TimeLimit
 from primase.training.trainer import PretrainingTrainer, training_batches
 from primase.training.training_setup import CORPUS_SECTIONS, TrainingSetup
 from primase.version import __version__
-from primase.whole_files import write_whole
+from primase.whole_files import with_usual_modes, write_whole
 
 
 @dataclass(frozen=True)
@@ -338,6 +338,7 @@ def _write_final(
     needed = checkpoints.bytes_of_state(model)
     with checkpoints.writing_folder(run.folder, run.final.name, checkpoints.FINAL_MARKER, {}, needed) as folder:
         model.save_pretrained(folder)
+        with_usual_modes(folder)
         setup.tokenizer.model_max_length = setup.rows.row_tokens
         setup.tokenizer.save_pretrained(folder)
 

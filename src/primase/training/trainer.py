@@ -34,6 +34,7 @@ from primase.training.metrics import MetricsFile, Progress, RouterHealth
 from primase.training.optimizers import MuonWithAdamW
 from primase.training.random_state import random_state, set_random_state
 from primase.training.time_limit import place_in_schedule
+from primase.whole_files import with_usual_modes
 
 PROGRESS_FILE = "progress.json"
 
@@ -373,6 +374,7 @@ class PretrainingTrainer(transformers.Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Weights and configuration only: transformers would add its arguments as a pickle."""
         self.model.save_pretrained(output_dir, state_dict=state_dict)
+        with_usual_modes(Path(output_dir))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         with checkpoints.damage_told(checkpoint, "random states"):
