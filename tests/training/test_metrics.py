@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from primase.corpus.prepare import prepare
 from primase.corpus.store import Corpus
+from primase.scoring import LoadedModel, score_windows
 from primase.training import trainer
 from primase.training.metrics import MetricsFile, RouterHealth
 from primase.training.run import pretrain
+from primase.training.training_setup import TrainingSetup
 from tests.training.runs import DENSE, EXPERTS, metrics, tiny_recipe
 
 TRAINING_KEYS = {
@@ -45,6 +48,22 @@ def test_lines(model, keys, genome, tmp_path):
         assert line["bits_per_base"] == pytest.approx(line["loss_nats_per_token"] * 20 / 60 / math.log(2))
     assert all(before["seconds"] <= after["seconds"] for before, after in pairwise(lines))
     assert [line["learning_rate"] for line in lines] == pytest.approx([5e-3 * (1 - step / 20) for step in range(20)])
+
+
+def test_what_is_measured_is_the_validation_part(genome, tmp_path):
+    recipe = tiny_recipe(DENSE)
+    corpus = prepare([genome], tmp_path / "corpus", recipe)
+    setup = TrainingSetup.open(recipe, corpus)
+    model = setup.fresh_model().eval()
+    loaded = LoadedModel(model, setup.tokenizer, setup.rows.encoder, setup.rows.row_tokens)
+    bits = {}
+    for part in ("train", "validation", "heldout"):
+        windows = list(corpus.iterate(corpus.part(part)))
+        scores = score_windows(loaded, windows, stride_fraction=recipe.evaluation.stride_fraction)
+        bits[part] = sum(score.nats.sum() for score in scores) / math.log(2) / sum(len(window) for window in windows)
+    measured = setup.measure_validation(model)["bits_per_base"]
+    assert measured == pytest.approx(bits["validation"], rel=1e-5)
+    assert abs(measured - bits["train"]) > 1e-4 and abs(measured - bits["heldout"]) > 1e-4
 
 
 def test_a_line_is_the_mean_since_the_last(genome, tmp_path):

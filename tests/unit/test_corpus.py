@@ -265,3 +265,16 @@ def test_a_corpus_of_before_checksums_is_read(tmp_path):
     (folder / "bases.bin").write_bytes(b"A")
     with pytest.raises(InputError, match=r"bases\.bin: missing or cut off"):
         Corpus.open(folder)
+
+
+def test_byte_pairs_know_nothing_of_what_is_held_out(tmp_path):
+    """A word that one record repeats is a token where the record is trained on, and none where it is held out."""
+    word = "GATTACACAT"
+    file = write_fasta(tmp_path / "g.fa", {"a": sequence(4000), "b": sequence(4000, seed=1), "c": word * 200})
+    has_word = {}
+    for heldout in ("a", "c"):
+        settings = {"tokenizer.kind": "byte-pair", "tokenizer.vocabulary_tokens": 64, "split.strategy": "records"}
+        corpus = prepare([file], tmp_path / heldout, recipe(**settings, **{"split.heldout_records": [heldout]}))
+        vocabulary = load_tokenizer(corpus.folder / "tokenizer").get_vocab()
+        has_word[heldout] = any(len(token) >= 8 and token in word * 3 for token in vocabulary)
+    assert has_word == {"a": True, "c": False}
