@@ -113,6 +113,19 @@ def test_too_slow(genome, limited, tmp_path, capsys):
     assert f"Trained {result.steps} steps (fewer than planned: the machine became slower)" in capsys.readouterr().out
 
 
+def test_far_too_slow_from_the_beginning(monkeypatch):
+    """10,000 steps were planned for 100 seconds, and each takes one: decided after a tenth of the time."""
+    clock, state = Clock(lambda step: 1), SimpleNamespace(global_step=0, max_steps=10_000)
+    monkeypatch.setattr(time_limit, "time", clock)
+    ends = []
+    limit = TimeLimit(100, lambda: 0.0, ends.append)
+    limit.on_train_begin(None, state, None)
+    while not ends:
+        clock.step = state.global_step = state.global_step + 1
+        limit.on_step_end(None, state, None)
+    assert 10 <= state.global_step <= 12 and 90 <= ends[0] <= 98
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_measured_at_its_end_and_goes_on_shortened(name, genome, limited, before_batch, tmp_path):
     """Stopped after the shortening, in the middle of an accumulation where there is one."""
@@ -206,4 +219,4 @@ def test_a_schedule_does_not_end_at_once(monkeypatch):
     limit.on_train_begin(None, SimpleNamespace(max_steps=100))
     for clock.step in range(1, 61):
         limit.on_step_end(None, SimpleNamespace(global_step=clock.step, max_steps=100), None)
-    assert (ends[0], ends[-1]) == (10 + 2, 60 + 3)
+    assert (ends[0], ends[-1]) == (9, 60 + 3)

@@ -288,6 +288,16 @@ def test_lines_that_were_cut_off_are_left_out(tmp_path):
     assert len(whole.training) == 60 and len(whole.validation) == 6
 
 
+def test_a_run_that_was_shortened_is_not_said_to_be_repeated(tmp_path):
+    run = reported_runs.trained_run(tmp_path)
+    assert "trains longer" not in Reader(page_of(run)).text
+    with open(run / "metrics.jsonl", "a") as lines:
+        lines.write('{"step": 300, "epoch": 1.0, "last_step": 450}\n')
+    assert gather(run).course.shortened_to == 450
+    text = Reader(page_of(run)).text
+    assert "was shortened to 450 steps, so this command, whose recipe names 600, trains longer" in text
+
+
 def test_validation_points_stand_at_the_bases_of_their_step(tmp_path):
     course = gather(reported_runs.trained_run(tmp_path)).course
     assert [(point.step, point.bases) for point in course.validation[:2]] == [(100, 816_000), (200, 1_632_000)]

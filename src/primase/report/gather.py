@@ -46,6 +46,8 @@ class Course:
     validation: list[Point] = field(default_factory=list)
     last_line: dict[str, Any] = field(default_factory=dict)
     """The newest training line."""
+    shortened_to: int | None = None
+    """The last step of a run that fell behind its time; None for one that was left as it was planned."""
 
     @property
     def best(self) -> Point | None:
@@ -194,10 +196,13 @@ def _course(file: Path) -> Course:
     training: list[Point] = []
     measured: list[dict[str, Any]] = []
     last_line: dict[str, Any] = {}
+    shortened_to: int | None = None
     for line in lines:
         try:
             values = json.loads(line)
-            if "eval_bits_per_base" in values:
+            if "last_step" in values:
+                shortened_to = int(values["last_step"])
+            elif "eval_bits_per_base" in values:
                 measured.append({key: float(values[key]) for key in ("step", "seconds", "eval_bits_per_base")})
             else:
                 numbers = [float(values[key]) for key in ("step", "bases", "seconds", "bits_per_base")]
@@ -211,7 +216,7 @@ def _course(file: Path) -> Course:
         for line in measured
         if math.isfinite(line["eval_bits_per_base"])
     ]
-    return Course(training, validation, last_line)
+    return Course(training, validation, last_line, shortened_to)
 
 
 def bases_at(training: list[Point], step: float) -> float:

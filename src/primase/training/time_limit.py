@@ -18,7 +18,7 @@ LOOKS = 50
 """How often the pace is looked at, at least, in a run of as many steps or more."""
 
 FIRST_LOOK = 0.1
-"""Share of the planned steps before which nothing is decided: compiling takes its time once."""
+"""Share of the planned steps, and of the time, before which nothing is decided: compiling takes its time once."""
 
 LEAST_TAKEN, TIME_TAKEN = 0.93, 0.98
 """Share of the time below which a shortened run is given steps back, and that in which it is to end: a little is left
@@ -60,17 +60,29 @@ class TimeLimit(TrainerCallback):
         self._looks: list[tuple[int, float]] = []
         """Steps, and the seconds of training after which they were over."""
         self._longest_beside = self._beside = 0.0
+        self._next_look = 0.0
+        """Seconds since the beginning."""
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         self._planned_steps, self._begun = state.max_steps, time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         step, last = state.global_step, state.max_steps
-        if step % max(1, self._planned_steps // LOOKS) or step >= last:
+        if step >= last or not self._is_time_to_look(step):
             return
         new_last = processes.by_main(lambda: self._new_last(step, last))
         if new_last != last:
             self.end_at(new_last)
+
+    def _is_time_to_look(self, step: int) -> bool:
+        """By the steps, and by the clock as well while they are few: some runs are far too slow from the beginning.
+
+        The same in all processes, whose clocks differ: in several the steps decide alone.
+        """
+        if step % max(1, self._planned_steps // LOOKS) == 0:
+            return True
+        is_early = processes.count() == 1 and step < FIRST_LOOK * self._planned_steps
+        return is_early and time.perf_counter() - self._begun >= self._next_look
 
     def _new_last(self, step: int, last: int) -> int:
         """The step to end at; `last` itself where that is in time and, of a shortened run, not far too early."""
@@ -78,7 +90,9 @@ class TimeLimit(TrainerCallback):
         self._longest_beside = max(self._longest_beside, beside - self._beside)
         self._beside = beside
         self._looks.append((step, elapsed - beside))
-        if step < FIRST_LOOK * self._planned_steps or len(self._looks) < 2:
+        self._next_look = elapsed + self.seconds / LOOKS
+        is_early = step < FIRST_LOOK * self._planned_steps and elapsed < FIRST_LOOK * self.seconds
+        if is_early or len(self._looks) < 2:
             return last
         pace = self._pace() + beside / step
         end = elapsed + (last - step) * pace
