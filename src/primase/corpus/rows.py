@@ -44,6 +44,7 @@ class TrainingRows(Dataset):
         self.row_tokens = row_tokens
         self.epoch = 0
         self.is_reversed: bool | None = None
+        """Of all rows; None where the settings decide."""
         special_tokens = len(encoder.prefix_ids) + len(encoder.suffix_ids)
         self.capacity_tokens = row_tokens - special_tokens
         if encoder.regular_k is not None:
